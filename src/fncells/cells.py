@@ -1,0 +1,373 @@
+"""The one value that passes through fncells: cells outlined on a picture.
+
+Coordinates are x to the right and y downward, in pixels, with pixel *centres* at whole numbers: the top-left pixel's
+centre is (0, 0). Outlines run through the centres of the border pixels, and filling includes the border, as OpenCV does
+and as the published masks were made (Clissa et al., Fluorescent Neuronal Cells v2).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from fncells.errors import InputError
+
+__all__ = ["AnnotatedImage", "Cell", "draw", "trace"]
+
+SHAPES = frozenset({"polygon", "rect", "circle", "ellipse", "polyline", "point"})
+
+Array = TypeVar("Array", bound=NDArray[np.generic])
+
+_LARGEST_NUMBER = np.iinfo(np.int32).max
+_FARTHEST = 1e7  # px; OpenCV fills in fixed point and overflows some way beyond
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cell:
+    """One annotated or detected cell.
+
+    Parameters
+    ----------
+    rings
+        Outlines, each of shape (n, 2) with columns x, y in pixels. All rings together are filled by the even-odd rule, so
+        a ring inside another is a hole, and separate rings are parts of one cell. The arrays are made read-only.
+    number
+        The cell's value in a label picture, at least 1; None takes the lowest free number of its picture.
+    marker
+        The stain that shows the cell, where known.
+    score
+        The detector's confidence, 0 to 1; None for annotations.
+    attributes
+        Whatever else the source says of the cell.
+    source_shape
+        What the annotator drew: polygon, rect, circle, ellipse, polyline or point. A *point* is a dot: it is counted, has
+        no area and is never drawn.
+    """
+
+    rings: tuple[NDArray[np.float64], ...]
+    number: int | None = None
+    marker: str | None = None
+    score: float | None = None
+    attributes: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    source_shape: str = "polygon"
+
+    def __post_init__(self) -> None:
+        if self.source_shape not in SHAPES:
+            raise InputError(
+                "cell", expected=f"a shape out of {', '.join(sorted(SHAPES))}", found=repr(self.source_shape)
+            )
+        if self.number is not None and not 1 <= self.number <= _LARGEST_NUMBER:
+            raise InputError("cell", expected=f"a number from 1 to {_LARGEST_NUMBER}", found=str(self.number))
+        object.__setattr__(self, "rings", tuple(_as_ring(ring) for ring in self.rings))
+
+    @property
+    def is_dot(self) -> bool:
+        """Whether this is a dot: a place that is counted and has no area."""
+        return self.source_shape == "point"
+
+    def same_as(self, other: "Cell") -> bool:
+        """Whether both cells agree in every vertex and every other field."""
+        return (
+            len(self.rings) == len(other.rings)
+            and all(np.array_equal(mine, theirs) for mine, theirs in zip(self.rings, other.rings, strict=True))
+            and (self.number, self.marker, self.score) == (other.number, other.marker, other.score)
+            and self.source_shape == other.source_shape
+            and dict(self.attributes) == dict(other.attributes)
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Rebuild from the fields: a read-only view of a mapping cannot cross to a worker process as it is."""
+        return (Cell, (self.rings, self.number, self.marker, self.score, dict(self.attributes), self.source_shape))
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedImage:
+    """A picture's cells, without its pixels.
+
+    Parameters
+    ----------
+    name
+        The picture's file name relative to its folder, with forward slashes.
+    shape
+        Height and width in pixels; None while unknown (some annotation files do not hold it).
+    cells
+        In the order of the source.
+    attributes
+        Whatever else the source says of the picture.
+    """
+
+    name: str
+    shape: tuple[int, int] | None
+    cells: tuple[Cell, ...]
+    attributes: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def from_labels(cls, name: str, labels: NDArray[np.integer]) -> "AnnotatedImage":
+        """Trace a label picture (0 is background), keeping its values as the cells' numbers."""
+        return cls._traced(name, labels)
+
+    @classmethod
+    def from_mask(cls, name: str, mask: NDArray[np.bool_]) -> "AnnotatedImage":
+        """Trace a binary mask, one cell an 8-connected component, numbered in raster order of their first pixels."""
+        return cls._traced(name, np.asarray(mask, dtype=bool))
+
+    @classmethod
+    def _traced(cls, name: str, array: NDArray[Any]) -> "AnnotatedImage":
+        height, width = array.shape
+        return cls(name, (height, width), trace(array))
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix; sub-folders stay."""
+        return str(PurePosixPath(self.name).with_suffix(""))
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int64]:
+        """Label value of each cell, shape (n,); cells without a number get the lowest free ones, in order."""
+        return np.array(_numbers(self.cells), dtype=np.int64)
+
+    @cached_property
+    def pixels(self) -> tuple[NDArray[np.int64], ...]:
+        """Each cell's own pixels as ascending flat indices (y times width plus x).
+
+        Overlaps count for both cells; dots have none. Parts outside the picture are cut off.
+        """
+        height, width = self._known_shape
+        return tuple(_filled(cell, height, width) for cell in self.cells)
+
+    @cached_property
+    def labels(self) -> NDArray[np.int32]:
+        """Label picture of shape (height, width), 0 for background; where cells overlap the later one is drawn over."""
+        height, width = self._known_shape
+        labels = np.zeros(height * width, dtype=np.int32)
+        for number, indices in zip(self.numbers, self.pixels, strict=True):
+            labels[indices] = number
+        return _read_only(labels.reshape(height, width))
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """Which pixels belong to any cell, shape (height, width)."""
+        return _read_only(self.labels > 0)
+
+    @cached_property
+    def areas(self) -> NDArray[np.int64]:
+        """Number of each cell's own pixels, shape (n,); 0 for dots."""
+        return np.array([len(indices) for indices in self.pixels], dtype=np.int64)
+
+    @cached_property
+    def centres(self) -> NDArray[np.float64]:
+        """Mean x, y of each cell's own pixels, shape (n, 2); of its vertices where it has no pixels, so a dot's own point."""
+        centres = np.empty((len(self.cells), 2))
+        width = 1 if self.shape is None else self.shape[1]
+        for row, cell in enumerate(self.cells):
+            indices = () if cell.is_dot else self.pixels[row]
+            if len(indices):
+                y, x = np.divmod(indices, width)
+                centres[row] = x.mean(), y.mean()
+            else:
+                centres[row] = np.concatenate(cell.rings).mean(axis=0) if cell.rings else np.nan
+        return centres
+
+    @cached_property
+    def boxes(self) -> NDArray[np.int64]:
+        """x_min, y_min, x_max, y_max, inclusive, of each cell's own pixels, or of its vertices without any; shape (n, 4)."""
+        boxes = np.zeros((len(self.cells), 4), dtype=np.int64)
+        width = 1 if self.shape is None else self.shape[1]
+        for row, cell in enumerate(self.cells):
+            indices = () if cell.is_dot else self.pixels[row]
+            if len(indices):
+                y, x = np.divmod(indices, width)
+                boxes[row] = x.min(), y[0], x.max(), y[-1]
+            elif cell.rings:
+                corners = _rounded(np.concatenate(cell.rings))
+                boxes[row] = *corners.min(axis=0), *corners.max(axis=0)
+        return boxes
+
+    def with_shape(self, shape: tuple[int, int]) -> "AnnotatedImage":
+        """Give the same cells on a picture of the given height and width."""
+        return replace(self, shape=shape)
+
+    def same_as(self, other: "AnnotatedImage") -> bool:
+        """Whether name, shape, attributes and every cell agree."""
+        return (
+            (self.name, self.shape, len(self.cells)) == (other.name, other.shape, len(other.cells))
+            and dict(self.attributes) == dict(other.attributes)
+            and all(mine.same_as(theirs) for mine, theirs in zip(self.cells, other.cells, strict=True))
+        )
+
+    @property
+    def _known_shape(self) -> tuple[int, int]:
+        if self.shape is None:
+            raise InputError(
+                self.name,
+                expected="the picture's height and width",
+                found="annotations that do not hold them",
+                advice="give the folder of the pictures with --images",
+            )
+        return self.shape
+
+
+def trace(array: NDArray[Any]) -> tuple[Cell, ...]:
+    """Outline the cells of a mask or label picture; the exact inverse of :func:`draw`.
+
+    Parameters
+    ----------
+    array
+        Shape (height, width). Booleans are a mask: each 8-connected component becomes a cell, numbered in raster order of
+        the components' first pixels. Whole numbers are labels: each value above 0 becomes one cell, however many parts it
+        has, with the value as its number, in ascending order.
+
+    Returns
+    -------
+    tuple of Cell
+        Polygons with whole-numbered vertices at the centres of border pixels.
+
+    Raises
+    ------
+    InputError
+        If the array is not a picture of booleans or of whole numbers from 0 to 2³¹ − 1.
+
+    Examples
+    --------
+    >>> labels = np.zeros((4, 5), dtype=np.uint16)
+    >>> labels[1:3, 1:4] = 7
+    >>> [cell] = trace(labels)
+    >>> cell.number, cell.rings[0].tolist()
+    (7, [[1.0, 1.0], [1.0, 2.0], [3.0, 2.0], [3.0, 1.0]])
+    >>> bool((draw([cell], labels.shape) == labels).all())
+    True
+    """
+    if array.ndim != 2:
+        raise InputError(
+            "label picture", expected="an array of height x width", found=f"an array of shape {array.shape}"
+        )
+    if array.dtype == np.bool_:
+        compact, values = _components(array)
+    elif np.issubdtype(array.dtype, np.integer):
+        compact, values = _compact(array)
+    else:
+        raise InputError("label picture", expected="booleans or whole numbers", found=f"values of type {array.dtype}")
+    cells = []
+    for index, box in enumerate(ndimage.find_objects(compact)):
+        region = np.equal(compact[box], index + 1, dtype=bool).view(np.uint8)
+        cells.append(Cell(_rings(region, box[1].start, box[0].start), number=values[index]))
+    return tuple(cells)
+
+
+def draw(cells: Iterable[Cell], shape: tuple[int, int]) -> NDArray[np.int32]:
+    """Draw cells into a label picture; the exact inverse of :func:`trace`.
+
+    Vertices are rounded to the nearest pixel centre (halves upward), filled by the even-odd rule with the border included
+    (the rule of OpenCV's ``fillPoly``). Where cells overlap the later one is drawn over; dots are not drawn.
+
+    Parameters
+    ----------
+    cells
+        Their numbers are the values drawn; cells without one take the lowest free numbers.
+    shape
+        Height and width of the result in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        int32, shape (height, width), read-only, 0 for background.
+    """
+    return AnnotatedImage("", shape, tuple(cells)).labels
+
+
+def _as_ring(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    ring = np.array(points, dtype=np.float64)
+    if ring.ndim != 2 or ring.shape[1] != 2 or not len(ring):
+        raise InputError("cell", expected="rings of x, y points", found=f"an array of shape {ring.shape}")
+    if not np.isfinite(ring).all() or np.abs(ring).max() > _FARTHEST:
+        raise InputError("cell", expected=f"finite coordinates up to {_FARTHEST:.0e} px", found="others")
+    return _read_only(ring)
+
+
+def _read_only(array: Array) -> Array:
+    array.flags.writeable = False
+    return array
+
+
+def _numbers(cells: tuple[Cell, ...]) -> list[int]:
+    taken = [cell.number for cell in cells if cell.number is not None]
+    if len(set(taken)) < len(taken):
+        twice = next(number for number in taken if taken.count(number) > 1)
+        raise InputError("cells", expected="each number once", found=f"number {twice} more than once")
+    used, free = set(taken), 1
+    numbers = []
+    for cell in cells:
+        if cell.number is not None:
+            numbers.append(cell.number)
+            continue
+        while free in used:
+            free += 1
+        numbers.append(free)
+        free += 1
+    return numbers
+
+
+def _rounded(ring: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.floor(ring + 0.5).astype(np.int64)
+
+
+def _filled(cell: Cell, height: int, width: int) -> NDArray[np.int64]:
+    """Fill within the cell's own box, so that the work is as large as the cell and not as the picture."""
+    nothing = np.empty(0, dtype=np.int64)
+    if cell.is_dot or not cell.rings:
+        return nothing
+    rings = [_rounded(ring) for ring in cell.rings]
+    corners = np.concatenate(rings)
+    left, top = np.maximum(corners.min(axis=0), 0)
+    right, bottom = np.minimum(corners.max(axis=0), (width - 1, height - 1))
+    if right < left or bottom < top:
+        return nothing
+    canvas = np.zeros((bottom - top + 1, right - left + 1), dtype=np.uint8)
+    cv2.fillPoly(canvas, [(ring - (left, top)).astype(np.int32) for ring in rings], color=1)
+    y, x = np.nonzero(canvas)
+    return _read_only((y + top) * width + (x + left))
+
+
+def _rings(region: NDArray[np.uint8], left: int, top: int) -> tuple[NDArray[np.float64], ...]:
+    contours, _ = cv2.findContours(region, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top))
+    return tuple(contour[:, 0, :].astype(np.float64) for contour in contours)
+
+
+def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[int]]:
+    """Components numbered in raster order, which OpenCV's own labels are not."""
+    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    first = np.full(count, mask.size, dtype=np.int64)
+    foreground = np.flatnonzero(labels)
+    # Assigned backwards, so that what stays is each label's first pixel.
+    first[labels.ravel()[foreground[::-1]]] = foreground[::-1]
+    order = np.empty(count, dtype=np.int32)
+    order[0] = 0
+    order[1 + np.argsort(first[1:])] = np.arange(1, count)
+    return order[labels], list(range(1, count))
+
+
+def _compact(labels: NDArray[np.generic]) -> tuple[NDArray[np.int32], list[int]]:
+    """Labels renumbered without gaps in ascending order, and the values they had."""
+    if not labels.size:
+        return np.zeros(labels.shape, dtype=np.int32), []
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest > _LARGEST_NUMBER:
+        found = f"values from {lowest} to {highest}"
+        raise InputError("label picture", expected=f"values from 0 to {_LARGEST_NUMBER}", found=found)
+    if highest <= labels.size:
+        present = np.zeros(highest + 1, dtype=bool)
+        present[labels.ravel()] = True
+        present[0] = False
+        ranks = np.cumsum(present, dtype=np.int32)
+        ranks[~present] = 0
+        return ranks[labels], np.flatnonzero(present).tolist()
+    values, compact = np.unique(labels, return_inverse=True)
+    shift = 0 if values[0] == 0 else 1
+    return compact.reshape(labels.shape).astype(np.int32) + np.int32(shift), values[1 - shift :].tolist()

@@ -1,0 +1,259 @@
+"""Files written whole or not at all, and pictures found by name.
+
+Everything that fncells writes goes through this room: first into a temporary sibling, then renamed into place, so that a
+killed run leaves no half-written file. What is written depends on the content alone: no dates, no machine, no order of work.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import fncells
+from fncells.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "RECORD_NAME",
+    "Source",
+    "find_pictures",
+    "progress",
+    "read_record",
+    "remove_leftovers",
+    "sha256",
+    "show_progress",
+    "whole",
+    "write_bytes",
+    "write_csv",
+    "write_json",
+    "write_record",
+    "write_text",
+    "write_workbook",
+    "write_zip",
+]
+
+PICTURE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff"})
+RECORD_NAME = "fncells-run.json"
+
+_TEMPORARY = ".fncells-tmp-"
+_FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
+_shown = {"progress": False}
+
+Item = TypeVar("Item")
+
+
+class Source(NamedTuple):
+    """A picture to work on.
+
+    Parameters
+    ----------
+    path
+        Where the file is.
+    name
+        The path relative to the input it was found under, with forward slashes, suffix included.
+    """
+
+    path: Path
+    name: str
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling to write, and put it into place only when the block ends without an error.
+
+    Parameters
+    ----------
+    path
+        The file to make or replace; missing folders above it are made.
+
+    Yields
+    ------
+    pathlib.Path
+        A file name in the same folder with the same suffix, not yet existing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that a killed run has left anywhere under a folder."""
+    for path in folder.rglob(f"{_TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole."""
+    with whole(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole, as UTF-8 with the line ends as given."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as JSON, keys in their own order; NaN and infinity, which JSON does not know, raise ValueError."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
+    """Write a table as CSV (RFC 4180 quoting, newline line ends, empty for unknown)."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL))
+
+
+def write_workbook(path: Path, sheets: "Mapping[str, pd.DataFrame]") -> None:
+    """Write tables as the sheets of an Excel workbook whose bytes depend on the tables alone.
+
+    Texts stay texts: nothing that begins with ``=`` becomes a formula, and no address becomes a link.
+    """
+    import pandas as pd
+
+    plain = {"strings_to_formulas": False, "strings_to_urls": False}
+    with (
+        whole(path) as temporary,
+        pd.ExcelWriter(temporary, engine="xlsxwriter", engine_kwargs={"options": plain}) as writer,
+    ):
+        writer.book.set_properties({"created": datetime(*_FIXED_DATE, tzinfo=UTC)})
+        for name, table in sheets.items():
+            table.to_excel(writer, sheet_name=name, index=False, freeze_panes=(1, 0))
+            writer.sheets[name].autofit()
+
+
+def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
+    """Write a zip archive of named members with fixed dates."""
+    with whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, data in members:
+            entry = zipfile.ZipInfo(name, date_time=_FIXED_DATE)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, data, compress_type=zipfile.ZIP_DEFLATED)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, as hexadecimal text."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_pictures(inputs: Sequence[Path]) -> list[Source]:
+    """Find pictures by their suffix in files and, with their sub-folders, in folders.
+
+    Parameters
+    ----------
+    inputs
+        Files and folders. A file is taken whatever its suffix; hidden files in folders are passed over.
+
+    Returns
+    -------
+    list of Source
+        Ordered by name.
+
+    Raises
+    ------
+    InputError
+        If an input does not exist, or two pictures would share the name of their results (``a.png`` and ``a.tif``).
+    """
+    sources = sorted((source for path in inputs for source in _sources(path)), key=lambda source: source.name)
+    seen: dict[str, Source] = {}
+    for source in sources:
+        stem = str(PurePosixPath(source.name).with_suffix(""))
+        if stem in seen and seen[stem].path.resolve() != source.path.resolve():
+            raise InputError(
+                source.path,
+                expected="one picture of each name, as results are named without the suffix",
+                found=f"also {seen[stem].path}",
+                advice="rename one, or give the folders one at a time",
+            )
+        seen.setdefault(stem, source)
+    return list(seen.values())
+
+
+def _sources(path: Path) -> Iterator[Source]:
+    if path.is_dir():
+        for found in path.rglob("*"):
+            relative = found.relative_to(path)
+            hidden = any(part.startswith(".") for part in relative.parts)
+            if found.suffix.lower() in PICTURE_SUFFIXES and not hidden and found.is_file():
+                yield Source(found, relative.as_posix())
+    elif path.exists():
+        yield Source(path, path.name)
+    else:
+        raise InputError(path, expected="a picture or a folder of pictures", found="nothing of that name")
+
+
+def write_record(
+    folder: Path,
+    command: str,
+    settings: Mapping[str, object],
+    inputs: Mapping[str, str],
+    model: str | None = None,
+) -> None:
+    """Write what made a folder's content, so that it can be told and repeated, as ``fncells-run.json``.
+
+    Parameters
+    ----------
+    folder
+        The output folder.
+    command
+        Name of the command.
+    settings
+        What the results depend on, and nothing else: no dates, workers or absolute paths.
+    inputs
+        SHA-256 of each input by its relative name.
+    model
+        SHA-256 of the model, where one was used.
+    """
+    record: dict[str, object] = {"fncells": fncells.__version__, "command": command, "settings": dict(settings)}
+    if model is not None:
+        record["model_sha256"] = model
+    record["inputs"] = dict(sorted(inputs.items()))
+    write_json(folder / RECORD_NAME, record)
+
+
+def read_record(folder: Path) -> dict[str, object] | None:
+    """Read a folder's ``fncells-run.json``; None where there is none that can be read."""
+    try:
+        record = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def show_progress(shown: bool) -> None:
+    """Switch the progress display on standard error on or off; it is off at first."""
+    _shown["progress"] = shown
+
+
+def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """Pass items on, saying on standard error how far they have come: a bar on a terminal, plain lines otherwise."""
+    if not _shown["progress"]:
+        yield from items
+        return
+    step = max(1, total // 10)
+    terminal = sys.stderr.isatty()
+    for done, item in enumerate(items, 1):
+        yield item
+        if terminal:
+            bar = "█" * (20 * done // max(total, 1))
+            end = "\n" if done == total else ""
+            sys.stderr.write(f"\r{what} {bar:<20} {done}/{total}{end}")
+            sys.stderr.flush()
+        elif done % step == 0 or done == total:
+            sys.stderr.write(f"{what}: {done} of {total}\n")

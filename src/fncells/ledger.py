@@ -1,0 +1,63 @@
+"""What is done already, kept so that an interrupted run goes on where it stopped."""
+
+import json
+import sqlite3
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+__all__ = ["LEDGER_NAME", "Ledger"]
+
+LEDGER_NAME = ".fncells-ledger.sqlite"
+
+_TABLE = "CREATE TABLE IF NOT EXISTS done (task TEXT, digest TEXT, value TEXT, PRIMARY KEY (task, digest))"
+
+
+class Ledger:
+    """Results by task and digest, each kept as soon as it is put.
+
+    A digest tells everything that a result depends on: where it is the same, the result is. A damaged file holds nothing that
+    cannot be computed again, so it is set aside (``….damaged``) and begun anew.
+
+    Parameters
+    ----------
+    path
+        The SQLite file; it is made where there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._database = self._opened()
+        except sqlite3.DatabaseError:
+            path.replace(path.with_name(f"{path.name}.damaged"))
+            self._database = self._opened()
+
+    def _opened(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        try:
+            database.execute(_TABLE)
+            database.execute("SELECT count(*) FROM done").fetchone()
+        except sqlite3.DatabaseError:
+            database.close()
+            raise
+        return database
+
+    def get(self, task: str, digest: str) -> Any | None:
+        """Give the value kept for a task's digest; None where there is none."""
+        row = self._database.execute("SELECT value FROM done WHERE task = ? AND digest = ?", (task, digest)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def put(self, task: str, digest: str, value: object) -> None:
+        """Keep a value that JSON can hold; it survives a kill from here on."""
+        text = json.dumps(value, allow_nan=False)
+        self._database.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (task, digest, text))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
