@@ -248,6 +248,8 @@ def trace(array: NDArray[Any]) -> tuple[Cell, ...]:
         raise InputError(
             "label picture", expected="an array of height x width", found=f"an array of shape {array.shape}"
         )
+    if not array.size:
+        return ()
     if array.dtype == np.bool_:
         compact, values = _components(array)
     elif np.issubdtype(array.dtype, np.integer):
@@ -355,8 +357,6 @@ def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[int]]:
 
 def _compact(labels: NDArray[np.generic]) -> tuple[NDArray[np.int32], list[int]]:
     """Labels renumbered without gaps in ascending order, and the values they had."""
-    if not labels.size:
-        return np.zeros(labels.shape, dtype=np.int32), []
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest > _LARGEST_NUMBER:
         found = f"values from {lowest} to {highest}"
