@@ -120,8 +120,9 @@ class AnnotatedImage:
 
     @classmethod
     def _traced(cls, name: str, array: NDArray[Any]) -> "AnnotatedImage":
+        cells = trace(array)
         height, width = array.shape
-        return cls(name, (height, width), trace(array))
+        return cls(name, (height, width), cells)
 
     @property
     def stem(self) -> str:
