@@ -1,0 +1,812 @@
+"""From a lab's raw folder to an archive: pictures converted and numbered, partitions drawn, ground truths made.
+
+A raw folder holds ``raw/<collection>/`` with the pictures as the microscope wrote them, ``annotations/`` with what the
+annotators exported, and ``metadata.xlsx``. What comes out has the layout of the published collections (see
+`fncells.archive`; Clissa et al., FNC v2, Data Records). The result depends on the input and the seed alone: it is the same
+bytes whatever the number of workers, and however often the work was killed and begun again.
+"""
+
+import hashlib
+import json
+import re
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fncells
+from fncells import files
+from fncells.archive import (
+    INDEX_COLUMNS,
+    INDEX_NAME,
+    LABELLED,
+    PARTITIONS,
+    Sample,
+    index_frame,
+    path_of,
+    read_index,
+    write_index,
+)
+from fncells.cells import AnnotatedImage
+from fncells.errors import FncellsError, InputError
+from fncells.formats import read_annotations, recognise, write_annotations
+from fncells.formats.pictures import FILE_SIZE
+from fncells.images import Picture, PixelSize, read_picture, tags_text, write_png
+from fncells.ledger import LEDGER_NAME, Ledger
+from fncells.names import parse_name, slice_key
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CHECKSUMS_NAME", "BuildSettings", "BuildSummary", "build", "split"]
+
+CHECKSUMS_NAME = "checksums.sha256"
+GROUPS = ("slice", "animal")
+
+# Ground truths that are one file a partition: format, and path below ``<collection>/<partition>/ground_truths``.
+_ANNOTATION_FILES = (("via", "VIA/annotations_{collection}_{partition}.json"),)
+_LARGEST_LABEL = np.iinfo(np.uint16).max
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """How an archive is made.
+
+    Attributes
+    ----------
+    test_share
+        Share of the labelled pictures of each collection that goes to ``test``, from 0 to 1.
+    seed
+        Seed of the split.
+    group
+        What the split never tears apart: ``slice`` (the pictures of one field of view) or ``animal``.
+    workers
+        Processes that convert pictures; the result does not depend on it.
+    metadata
+        The lab's metadata; None takes ``metadata.xlsx`` of the raw folder, if there.
+    annotations
+        Annotation files or folders; none takes the CSV and JSON files in ``annotations/`` of the raw folder.
+    """
+
+    test_share: float = 0.25
+    seed: int = 10
+    group: str = "slice"
+    workers: int = 1
+    metadata: Path | None = None
+    annotations: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.test_share <= 1:
+            raise InputError("test share", expected="a number from 0 to 1", found=str(self.test_share))
+        if self.group not in GROUPS:
+            raise InputError("group", expected=" or ".join(GROUPS), found=repr(self.group))
+        if self.workers < 1:
+            raise InputError("workers", expected="1 or more", found=str(self.workers))
+
+
+@dataclass(frozen=True)
+class BuildSummary:
+    """What a build did.
+
+    Attributes
+    ----------
+    converted, unchanged
+        Number of pictures converted now, and of those that were already there as they should be.
+    failed
+        Name and reason of every picture that could not be converted.
+    warnings
+        What did not fit together, or was odd, one line each.
+    pictures
+        Number of pictures by collection and partition.
+    """
+
+    converted: int
+    unchanged: int
+    failed: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+    pictures: Mapping[str, Mapping[str, int]]
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every picture is in the archive, else 1."""
+        return 1 if self.failed else 0
+
+    @property
+    def test_shares(self) -> dict[str, float | None]:
+        """Share of the labelled pictures that is in ``test``, by collection: as near to the wish as the groups allow."""
+        shares: dict[str, float | None] = {}
+        for collection, counts in self.pictures.items():
+            labelled = sum(counts[partition] for partition in LABELLED)
+            shares[collection] = counts["test"] / labelled if labelled else None
+        return shares
+
+    def as_dict(self) -> dict[str, object]:
+        """Give the summary as JSON can hold it."""
+        return {
+            "converted": self.converted,
+            "unchanged": self.unchanged,
+            "failed": [{"picture": name, "reason": reason} for name, reason in self.failed],
+            "warnings": list(self.warnings),
+            "pictures": {collection: dict(counts) for collection, counts in self.pictures.items()},
+            "test_share": self.test_shares,
+        }
+
+
+class Key(NamedTuple):
+    """Identity of a picture: its collection, and its original name relative to the collection's raw folder."""
+
+    collection: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.collection}/{self.name}"
+
+
+class Place(NamedTuple):
+    """Where a picture lies in the archive."""
+
+    number: int
+    partition: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Lab:
+    """All that the lab has handed in, paired."""
+
+    pictures: Mapping[Key, Path]
+    rows: Mapping[Key, Mapping[str, Any]]
+    cells: Mapping[Key, AnnotatedImage]
+    inputs: Mapping[str, str]
+    extra_columns: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One picture to convert; it crosses to the worker process."""
+
+    key: Key
+    source: Path
+    raw_digest: str
+    place: Place
+    archive: Path
+    cells: AnnotatedImage | None
+    pixel_size_um: float | None
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything that the files of this picture depend on."""
+        parts = [fncells.__version__, str(self.key), self.raw_digest, *map(str, self.place), str(self.pixel_size_um)]
+        parts.append(_cells_digest(self.cells) if self.cells is not None else "unlabelled")
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@dataclass
+class _Outcome:
+    """What has become of the pictures."""
+
+    facts: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    digests: dict[Key, str] = field(default_factory=dict)
+    failed: dict[Key, str] = field(default_factory=dict)
+    converted: int = 0
+
+
+def build(raw: Path, archive: Path, settings: BuildSettings | None = None) -> BuildSummary:
+    """Make an archive from a lab's raw folder, or bring it up to date.
+
+    Numbers and partitions once given never change; new pictures take the next number, and a group that has a picture in
+    one partition gets its new ones there. A picture whose raw file is gone stays. The same call after a kill gives the
+    same bytes as an undisturbed one (the ledger database aside).
+
+    Parameters
+    ----------
+    raw
+        Folder with ``raw/<collection>/``, ``annotations/`` and ``metadata.xlsx``.
+    archive
+        Folder to make or continue.
+    settings
+        How; None takes the defaults.
+
+    Returns
+    -------
+    BuildSummary
+        With a reason for every picture that failed; those that did not are done.
+
+    Raises
+    ------
+    InputError
+        If there are no pictures, two pictures' names collide, the metadata or an annotation file cannot be read, or the
+        archive cannot be written.
+    """
+    settings = settings or BuildSettings()
+    pictures = _find_pictures(raw, archive)
+    lab = _gather(raw, pictures, settings)
+    try:
+        archive.mkdir(parents=True, exist_ok=True)
+        files.remove_leftovers(archive)
+        with Ledger(archive / LEDGER_NAME) as ledger:
+            return _build(lab, archive, settings, ledger)
+    except (OSError, sqlite3.Error) as error:
+        raise InputError(archive, expected="a folder that can be written, with room", found=str(error)) from error
+
+
+def split(
+    groups: Mapping[Key, str], fixed: Mapping[Key, str], test_share: float = 0.25, seed: int = 10
+) -> dict[Key, str]:
+    """Draw the partitions of labelled pictures, group by group.
+
+    Groups come in an order that depends on the seed and on their own names alone, so that new pictures do not reshuffle
+    the old ones. A group goes to ``test`` where that brings the collections nearer to the wished share, taken together.
+
+    Parameters
+    ----------
+    groups
+        Group of every labelled picture; a group may span collections.
+    fixed
+        Partitions that are already decided; groups with such a picture follow it.
+    test_share
+        Wished share of ``test`` in each collection.
+    seed
+        Another seed draws other groups.
+
+    Returns
+    -------
+    dict
+        ``trainval`` or ``test`` for every picture of `groups`.
+    """
+    members: dict[str, list[Key]] = defaultdict(list)
+    for key in sorted(groups):
+        members[groups[key]].append(key)
+    partitions: dict[Key, str] = {}
+    open_groups = []
+    for group, keys in members.items():
+        decided = [fixed[key] for key in keys if key in fixed]
+        for key in keys:
+            if decided:
+                partitions[key] = fixed.get(key, decided[0])
+        if not decided:
+            open_groups.append(group)
+    totals = Counter(key.collection for key in groups)
+    wished = {collection: int(test_share * total + 0.5) for collection, total in totals.items()}
+    drawn = Counter(key.collection for key, partition in partitions.items() if partition == "test")
+    for group in sorted(open_groups, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest()):
+        sizes = Counter(key.collection for key in members[group])
+        gain = sum(
+            abs(drawn[collection] - wished[collection]) - abs(drawn[collection] + size - wished[collection])
+            for collection, size in sizes.items()
+        )
+        if gain > 0:
+            drawn.update(sizes)
+        partitions.update(dict.fromkeys(members[group], "test" if gain > 0 else "trainval"))
+    return partitions
+
+
+def _build(lab: _Lab, archive: Path, settings: BuildSettings, ledger: Ledger) -> BuildSummary:
+    old_rows = _old_rows(archive)
+    reserved = _reserved(old_rows, ledger)
+    places, warnings = _plan(lab, reserved, settings)
+    ledger.put("plan", "places", [[*key, *place] for key, place in (reserved | places).items()])
+    outcome = _convert_all(lab, places, archive, settings.workers, ledger)
+
+    # A picture that cannot be made anew, as its raw file is broken or gone, stays as it was.
+    kept = {key: row for key, row in old_rows.items() if key not in outcome.facts and _is_there(archive, key, row)}
+    warnings += [
+        f"{key}: in the archive but no longer among the raw pictures; kept" for key in kept if key not in places
+    ]
+    shown = {key: place for key, place in places.items() if key in outcome.facts}
+    shown |= {key: reserved[key] for key in kept}
+    shown = dict(sorted(shown.items(), key=lambda item: (item[0].collection, item[1].number)))
+
+    _write_annotation_files(archive, lab, shown, outcome.facts)
+    _write_index(archive, lab, shown, outcome, kept)
+    _remove_strays(archive, reserved | places, shown)
+    recorded = {"test_share": settings.test_share, "seed": settings.seed, "group": settings.group}
+    raw_inputs = {f"raw/{key}": digest for key, digest in outcome.digests.items()}
+    files.write_record(archive, "build", recorded, {**lab.inputs, **raw_inputs})
+    _write_checksums(archive, outcome.facts)
+
+    notes = [f"{key}: {note}" for key in outcome.facts for note in outcome.facts[key]["notes"]]
+    counts = {key.collection: dict.fromkeys(PARTITIONS, 0) for key in shown}
+    for key, place in shown.items():
+        counts[key.collection][place.partition] += 1
+    return BuildSummary(
+        converted=outcome.converted,
+        unchanged=len(outcome.facts) - outcome.converted,
+        failed=tuple((str(key), reason) for key, reason in sorted(outcome.failed.items())),
+        warnings=(*lab.warnings, *warnings, *notes),
+        pictures=counts,
+    )
+
+
+# What the lab hands in
+
+
+def _find_pictures(raw: Path, archive: Path) -> dict[Key, Path]:
+    root = raw / "raw"
+    if not root.is_dir():
+        raise InputError(
+            raw,
+            expected="a folder with raw/<collection>/ in it",
+            found="no folder raw" if raw.is_dir() else "no such folder",
+            advice="`fncells synth` makes an example",
+        )
+    if archive.resolve().is_relative_to(root.resolve()):
+        raise InputError(archive, expected="an archive outside the raw pictures", found=f"a folder in {root}")
+    collections = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = {
+        Key(collection.name, source.name): source.path
+        for collection in collections
+        for source in files.find_pictures([collection])
+    }
+    for key, path in found.items():
+        if not key.name.isprintable():
+            raise InputError(path, expected="a file name of printable characters", found="others", advice="rename it")
+    if not found:
+        suffixes = " ".join(sorted(files.PICTURE_SUFFIXES))
+        raise InputError(root, expected=f"folders of pictures ({suffixes}), one a collection", found="no picture")
+    return found
+
+
+def _gather(raw: Path, pictures: Mapping[Key, Path], settings: BuildSettings) -> _Lab:
+    finder = _Finder(pictures)
+    inputs: dict[str, str] = {}
+    warnings: list[str] = []
+    rows: dict[Key, Mapping[str, Any]] = {}
+    extra: tuple[str, ...] = ()
+    metadata = settings.metadata or raw / "metadata.xlsx"
+    if settings.metadata is not None or metadata.exists():
+        table = read_index(metadata)
+        extra = tuple(name for name in table.columns if name not in INDEX_COLUMNS)
+        rows = _pair_rows(metadata, _records(table), finder, warnings)
+        warnings += [f"{key}: no row in {metadata.name}" for key in pictures if key not in rows]
+        inputs[metadata.name] = files.sha256(metadata)
+    cells: dict[Key, AnnotatedImage] = {}
+    found_in: dict[Key, Path] = {}
+    for path in settings.annotations or _annotation_files(raw / "annotations"):
+        for key, image in _pair_annotations(path, raw / "raw", finder, warnings):
+            if key in cells:
+                raise InputError(
+                    path,
+                    place=f"picture {image.name!r}",
+                    expected="one annotation of each picture",
+                    found=f"another of {key} in {found_in[key]}",
+                    advice="name the files to take with --annotations",
+                )
+            cells[key], found_in[key] = image, path
+        if path.is_file():
+            inputs[f"annotations/{path.name}"] = files.sha256(path)
+    return _Lab(pictures, rows, cells, inputs, extra, tuple(warnings))
+
+
+def _annotation_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    wanted = (path for path in folder.iterdir() if path.suffix.lower() in {".csv", ".json"})
+    return sorted(path for path in wanted if not path.name.startswith("."))
+
+
+def _pair_rows(
+    path: Path, rows: Iterable[Mapping[str, Any]], finder: "_Finder", warnings: list[str]
+) -> dict[Key, Mapping[str, Any]]:
+    paired: dict[Key, Mapping[str, Any]] = {}
+    for row in rows:
+        name, collection = row["original_name"], row["dataset"]
+        said = "/".join(filter(None, (collection, name)))
+        fitting = finder.find(name, collection) if name else []
+        if len(fitting) != 1:
+            what = "no picture" if not fitting else f"{len(fitting)} pictures fit"
+            warnings.append(f"{path.name}: {what} for the row {said or 'without original_name'}")
+        elif fitting[0] in paired:
+            raise InputError(path, expected="one row a picture", found=f"two rows for {fitting[0]}")
+        else:
+            paired[fitting[0]] = row
+    return paired
+
+
+def _pair_annotations(
+    path: Path, raw: Path, finder: "_Finder", warnings: list[str]
+) -> Iterator[tuple[Key, AnnotatedImage]]:
+    """Read an annotation file; one that is named after a collection speaks of that collection alone."""
+    words = re.split(r"[^a-z0-9]+", path.stem.lower())
+    named = [collection for collection in finder.collections if collection.lower() in words]
+    collection = named[0] if len(named) == 1 else None
+    format_name = recognise(path)
+    # VIA's outlines need no picture, and a broken picture must not stop the reading of the others' outlines.
+    images = None if format_name in {"via", "via-csv"} else raw / (collection or "")
+    for image in read_annotations(path, format_name, images):
+        fitting = finder.find(image.name, collection)
+        if len(fitting) == 1:
+            yield fitting[0], image
+        else:
+            what = "no picture" if not fitting else f"{len(fitting)} pictures fit"
+            warnings.append(f"{path.name}: {what} for the annotations of {image.name!r}")
+
+
+class _Finder:
+    """Finds the raw picture that a row or an annotation names, never by a part of a name.
+
+    First by the path below the collection's folder, then by that without suffix, then by the file name, and then by that
+    without suffix; upper and lower case are the same.
+    """
+
+    def __init__(self, pictures: Iterable[Key]) -> None:
+        self._keys: dict[tuple[int, str], list[Key]] = defaultdict(list)
+        for key in pictures:
+            for level in enumerate(_spellings(key.name)):
+                self._keys[level].append(key)
+        self.collections = sorted({key.collection for key in pictures})
+
+    def find(self, name: str, collection: str | None) -> list[Key]:
+        """Give the pictures that fit best, of one collection or of any."""
+        for level in enumerate(_spellings(name)):
+            fitting = [
+                key
+                for key in self._keys.get(level, ())
+                if collection is None or key.collection.lower() == collection.lower()
+            ]
+            if fitting:
+                return fitting
+        return []
+
+
+def _spellings(name: str) -> tuple[str, str, str, str]:
+    path = name.replace("\\", "/").strip().lower()
+    file = path.rpartition("/")[2]
+    return path, _without_suffix(path), file, _without_suffix(file)
+
+
+def _without_suffix(path: str) -> str:
+    suffix = PurePosixPath(path).suffix
+    return path.removesuffix(suffix) if suffix in files.PICTURE_SUFFIXES else path
+
+
+# Numbers and partitions
+
+
+def _old_rows(archive: Path) -> dict[Key, dict[str, Any]]:
+    path = archive / INDEX_NAME
+    if not path.exists():
+        return {}
+    rows = {}
+    for row in _records(read_index(path, required=("image_name", "original_name", "dataset", "partition"))):
+        if row["image_name"] and row["dataset"] and row["partition"]:
+            rows[Key(row["dataset"], row["original_name"] or row["image_name"])] = row
+    return rows
+
+
+def _reserved(old_rows: Mapping[Key, Mapping[str, Any]], ledger: Ledger) -> dict[Key, Place]:
+    """Numbers and partitions given by earlier runs, also by those that were killed before they wrote the index."""
+    planned = ledger.get("plan", "places") or []
+    reserved = {Key(*entry[:2]): Place(*entry[2:]) for entry in planned}
+    for key, row in old_rows.items():
+        number = PurePosixPath(row["image_name"]).stem
+        if number.isdecimal():
+            reserved[key] = Place(int(number), row["partition"])
+    return reserved
+
+
+def _plan(lab: _Lab, reserved: Mapping[Key, Place], settings: BuildSettings) -> tuple[dict[Key, Place], list[str]]:
+    warnings: list[str] = []
+    decided: dict[Key, str] = {}
+    for key in lab.pictures:
+        wish = _value(lab.rows, key, "partition")
+        given = reserved[key].partition if key in reserved else None
+        if key not in lab.cells:
+            decided[key] = "unlabelled"
+            if wish in LABELLED or given in LABELLED:
+                warnings.append(f"{key}: meant for {wish or given}, but without annotations; unlabelled")
+        elif given in LABELLED:
+            decided[key] = given
+            if wish not in (None, given):
+                warnings.append(f"{key}: {wish} in the metadata, but already in {given}; kept there")
+        elif wish is not None:
+            decided[key] = wish
+            if wish == "unlabelled":
+                warnings.append(f"{key}: annotated, but unlabelled in the metadata; its annotations are not used")
+    # Pictures whose raw file is gone still hold their group together.
+    gone = {key: place.partition for key, place in reserved.items() if key not in lab.pictures}
+    fixed = {key: part for key, part in (decided | gone).items() if part in LABELLED}
+    labelled = {key for key in lab.pictures if decided.get(key) != "unlabelled"}
+    groups = _groups(labelled | set(fixed), lab, settings.group)
+    partitions = decided | split(groups, fixed, settings.test_share, settings.seed)
+    warnings += _torn(groups, partitions)
+    numbers = _numbers(lab.pictures, reserved)
+    return {key: Place(numbers[key], partitions[key]) for key in lab.pictures}, warnings
+
+
+def _groups(keys: Iterable[Key], lab: _Lab, group: str) -> dict[Key, str]:
+    slices = {key: slice_key(key.name) for key in sorted(keys)}
+    if group == "slice":
+        return slices
+    # The animal of a slice is that of any of its pictures, so that a slice stays whole in any case.
+    animals: dict[str, str] = {}
+    for key, name in slices.items():
+        said = _value(lab.rows, key, "animal")
+        animal = str(said).lower() if said else parse_name(key.name).animal_key
+        if animal:
+            animals.setdefault(name, re.sub(r"^marvin(?=[0-9])", "mar", animal))
+    return {key: f"animal {animals[name]}" if name in animals else name for key, name in slices.items()}
+
+
+def _torn(groups: Mapping[Key, str], partitions: Mapping[Key, str]) -> list[str]:
+    parts: dict[str, set[str]] = defaultdict(set)
+    for key, group in groups.items():
+        parts[group].add(partitions[key])
+    return [f"{group}: in trainval and in test, as given" for group in sorted(parts) if len(parts[group]) > 1]
+
+
+def _numbers(pictures: Iterable[Key], reserved: Mapping[Key, Place]) -> dict[Key, int]:
+    last = Counter({key.collection: 0 for key in pictures})
+    for key, place in reserved.items():
+        last[key.collection] = max(last[key.collection], place.number)
+    numbers = {}
+    for key in sorted(pictures):
+        if key in reserved:
+            numbers[key] = reserved[key].number
+        else:
+            last[key.collection] += 1
+            numbers[key] = last[key.collection]
+    return numbers
+
+
+# Converting
+
+
+def _convert_all(lab: _Lab, places: Mapping[Key, Place], archive: Path, workers: int, ledger: Ledger) -> _Outcome:
+    outcome = _Outcome()
+    with ThreadPoolExecutor(workers) as threads:
+        for key, digest in zip(places, threads.map(_try_sha256, lab.pictures.values()), strict=True):
+            if isinstance(digest, OSError):
+                outcome.failed[key] = f"cannot be read: {digest.strerror or digest}"
+            else:
+                outcome.digests[key] = digest
+        jobs = [_job(lab, key, places[key], archive, digest) for key, digest in outcome.digests.items()]
+        known = [ledger.get("picture", job.digest) for job in jobs]
+        intact = threads.map(partial(_is_intact, archive), known)
+        todo = []
+        for job, facts, good in zip(jobs, known, intact, strict=True):
+            if facts is not None and good:
+                outcome.facts[job.key] = facts
+            else:
+                todo.append(job)
+    for job, facts in zip(todo, files.progress(_in_parallel(todo, workers), len(todo), "pictures"), strict=True):
+        if "failed" in facts:
+            outcome.failed[job.key] = facts["failed"]
+        else:
+            ledger.put("picture", job.digest, facts)
+            outcome.facts[job.key] = facts
+            outcome.converted += 1
+    outcome.facts = {key: outcome.facts[key] for key in places if key in outcome.facts}
+    return outcome
+
+
+def _in_parallel(jobs: list[_Job], workers: int) -> Iterator[dict[str, Any]]:
+    if workers == 1 or len(jobs) < 2:
+        yield from map(_convert, jobs)
+        return
+    from joblib import Parallel, delayed
+
+    try:
+        yield from Parallel(n_jobs=workers, return_as="generator")(delayed(_convert)(job) for job in jobs)
+    except BrokenExecutor as error:
+        message = (
+            "a worker process died, perhaps for want of memory; the same command with fewer workers goes on from here"
+        )
+        raise FncellsError(message) from error
+
+
+def _job(lab: _Lab, key: Key, place: Place, archive: Path, digest: str) -> _Job:
+    cells = lab.cells[key] if place.partition in LABELLED else None
+    return _Job(key, lab.pictures[key], digest, place, archive, cells, _value(lab.rows, key, "pixel_size_um"))
+
+
+def _convert(job: _Job) -> dict[str, Any]:
+    """Make the files of one picture and tell what the index needs; everything is read before anything is written."""
+    try:
+        picture = read_picture(job.source, job.key.name)
+        if files.sha256(job.source) != job.raw_digest:
+            raise InputError(
+                job.source, expected="the same content throughout", found="a file that changed", advice="build again"
+            )
+        cells = _placed(job.cells, picture) if job.cells is not None else None
+    except FncellsError as error:
+        return {"failed": str(error)}
+    except OSError as error:
+        return {"failed": f"cannot be read: {error.strerror or error}"}
+    written = _write_picture(job, picture, cells)
+    size = picture.pixel_size
+    if size is None and job.pixel_size_um is not None:
+        size = PixelSize(job.pixel_size_um, "metadata")
+    return {
+        "files": {str(path): files.sha256(job.archive / path) for path in written},
+        "width": picture.pixels.shape[1],
+        "height": picture.pixels.shape[0],
+        "pixel_size_um": None if size is None else size.um,
+        "pixel_size_source": None if size is None else size.source,
+        "n_cells": None if cells is None else len(cells.cells),
+        "notes": [*picture.notes, *_notes(job, picture, cells)],
+    }
+
+
+def _placed(cells: AnnotatedImage, picture: Picture) -> AnnotatedImage:
+    """Lay the annotated cells onto the picture they were drawn on."""
+    height, width = picture.pixels.shape[:2]
+    if cells.shape not in (None, (height, width)):
+        found = f"annotations of {cells.shape[1]} x {cells.shape[0]}" if cells.shape else ""
+        raise InputError(picture.name, expected=f"annotations of a picture of {width} x {height} pixels", found=found)
+    placed = cells.with_shape((height, width))
+    largest = int(placed.numbers.max(initial=0))
+    if largest > _LARGEST_LABEL:
+        raise InputError(picture.name, expected=f"cell numbers up to {_LARGEST_LABEL}", found=str(largest))
+    return placed
+
+
+def _write_picture(job: _Job, picture: Picture, cells: AnnotatedImage | None) -> list[PurePosixPath]:
+    kinds = ("images", "metadata") if cells is None else ("images", "metadata", "masks", "labels")
+    stem = str(job.place.number)
+    paths = {kind: path_of(kind, job.key.collection, job.place.partition, stem) for kind in kinds}
+    write_png(job.archive / paths["images"], picture)
+    files.write_text(job.archive / paths["metadata"], tags_text(picture))
+    if cells is not None:
+        _write_grey(job.archive / paths["masks"], cells.mask.astype(np.uint8) * np.uint8(255))
+        _write_grey(job.archive / paths["labels"], cells.labels.astype(np.uint16))
+    return list(paths.values())
+
+
+def _write_grey(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    write_png(path, Picture(name=path.name, pixels=pixels, pixel_size=None, tags={}, exif=None, notes=()))
+
+
+def _notes(job: _Job, picture: Picture, cells: AnnotatedImage | None) -> Iterator[str]:
+    said, own = job.pixel_size_um, picture.pixel_size
+    if said is not None and own is not None and not 0.99 < said / own.um < 1.01:
+        yield f"{own.um:g} µm a pixel by the picture's tags ({own.source}), {said:g} by the metadata; the tags are taken"
+    if cells is not None:
+        visible = len(np.unique(cells.labels[cells.labels > 0]))
+        hidden = sum(not cell.is_dot for cell in cells.cells) - visible
+        if hidden:
+            yield f"{hidden} of {len(cells.cells)} outlines lie outside the picture or wholly under others"
+
+
+def _try_sha256(path: Path) -> str | OSError:
+    try:
+        return files.sha256(path)
+    except OSError as error:
+        return error
+
+
+def _is_intact(archive: Path, facts: Mapping[str, Any] | None) -> bool:
+    """Whether the files of a picture are there as they were made."""
+    return facts is not None and all(_try_sha256(archive / path) == digest for path, digest in facts["files"].items())
+
+
+def _cells_digest(image: AnnotatedImage) -> str:
+    digest = hashlib.sha256(repr(image.shape).encode())
+    for cell in image.cells:
+        digest.update(repr((cell.number, cell.is_dot, [len(ring) for ring in cell.rings])).encode())
+        for ring in cell.rings:
+            digest.update(ring.tobytes())
+    return digest.hexdigest()
+
+
+# What belongs to the archive as a whole
+
+
+def _write_annotation_files(
+    archive: Path, lab: _Lab, shown: Mapping[Key, Place], facts: Mapping[Key, Mapping[str, Any]]
+) -> None:
+    for collection in sorted({key.collection for key in shown}):
+        for partition in LABELLED:
+            keys = [key for key in shown if key.collection == collection and shown[key].partition == partition]
+            for format_name, pattern in _ANNOTATION_FILES:
+                name = pattern.format(collection=collection, partition=partition)
+                path = archive / collection / partition / "ground_truths" / name
+                if keys:
+                    images = (_archived(archive, lab, key, shown[key], facts.get(key)) for key in keys)
+                    write_annotations(path, images, format_name)
+                else:
+                    path.unlink(missing_ok=True)
+
+
+def _archived(archive: Path, lab: _Lab, key: Key, place: Place, facts: Mapping[str, Any] | None) -> AnnotatedImage:
+    """Give a picture's cells under its name in the archive, with the outlines as they were drawn."""
+    stem = str(place.number)
+    picture = archive / path_of("images", key.collection, place.partition, stem)
+    if facts is not None:
+        cells = lab.cells[key].with_shape((facts["height"], facts["width"]))
+    else:
+        mask = archive / path_of("masks", key.collection, place.partition, stem)
+        labels = archive / path_of("labels", key.collection, place.partition, stem)
+        cells = Sample(
+            collection=key.collection,
+            partition=place.partition,
+            name=picture.name,
+            picture_path=picture,
+            mask_path=mask if mask.exists() else None,
+            labels_path=labels if labels.exists() else None,
+        ).read_cells()
+    # VIA finds a picture again by its name and the size of its file.
+    return replace(cells, name=picture.name, attributes={**cells.attributes, FILE_SIZE: picture.stat().st_size})
+
+
+def _write_index(
+    archive: Path,
+    lab: _Lab,
+    shown: Mapping[Key, Place],
+    outcome: _Outcome,
+    kept: Mapping[Key, Mapping[str, Any]],
+) -> None:
+    fields = Counter((slice_key(key.name), key.collection) for key in shown)
+    filters = Counter(field_of_view for field_of_view, _ in fields)
+    rows = []
+    for key, place in shown.items():
+        if key in kept:
+            rows.append(kept[key])
+            continue
+        specimen = parse_name(key.name)
+        told = {name: value for name, value in lab.rows.get(key, {}).items() if value is not None}
+        rows.append(
+            {
+                "double_marked": filters[slice_key(key.name)] > 1,
+                **{name: getattr(specimen, name) for name in _FROM_NAME},
+                **told,
+                **{name: outcome.facts[key][name] for name in _FROM_PICTURE},
+                "image_name": f"{place.number}.png",
+                "original_name": key.name,
+                "dataset": key.collection,
+                "partition": place.partition,
+                "sha256": outcome.digests[key],
+            }
+        )
+    old = [name for row in kept.values() for name in row]
+    columns = dict.fromkeys((*INDEX_COLUMNS, *lab.extra_columns, *old))
+    write_index(archive / INDEX_NAME, index_frame(rows, tuple(columns)))
+
+
+_FROM_NAME = ("species", "animal", "sample", "column", "row", "area", "side", "region", "zoom")
+_FROM_PICTURE = ("width", "height", "pixel_size_um", "pixel_size_source", "n_cells")
+
+
+def _is_there(archive: Path, key: Key, row: Mapping[str, Any]) -> bool:
+    stem = PurePosixPath(row["image_name"]).stem
+    return stem.isdecimal() and (archive / path_of("images", key.collection, row["partition"], stem)).exists()
+
+
+def _remove_strays(archive: Path, places: Mapping[Key, Place], shown: Mapping[Key, Place]) -> None:
+    """Remove what a picture left where it no longer belongs: it was labelled since, or has failed after a kill."""
+    for key, place in places.items():
+        for partition in PARTITIONS:
+            if key in shown and shown[key].partition == partition:
+                continue
+            for kind in ("images", "metadata", "masks", "labels"):
+                (archive / path_of(kind, key.collection, partition, str(place.number))).unlink(missing_ok=True)
+
+
+def _write_checksums(archive: Path, facts: Mapping[Key, Mapping[str, Any]]) -> None:
+    """List the SHA-256 of every file in the form that ``sha256sum --check`` takes."""
+    known = {path: digest for made in facts.values() for path, digest in made["files"].items()}
+    lines = []
+    for path in archive.rglob("*"):
+        name = path.relative_to(archive)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if path.is_file() and not hidden and name != Path(CHECKSUMS_NAME):
+            lines.append((name.as_posix(), known.get(name.as_posix()) or files.sha256(path)))
+    files.write_text(archive / CHECKSUMS_NAME, "".join(f"{digest}  {name}\n" for name, digest in sorted(lines)))
+
+
+def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Rows as mappings with None for what is unknown."""
+    columns = [str(name) for name in table.columns]
+    plain = table.astype(object).where(table.notna(), None)
+    return [dict(zip(columns, row, strict=True)) for row in plain.itertuples(index=False, name=None)]
+
+
+def _value(rows: Mapping[Key, Mapping[str, Any]], key: Key, column: str) -> Any:
+    return rows.get(key, {}).get(column)
