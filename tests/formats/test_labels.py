@@ -1,0 +1,131 @@
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+
+from fncells.cells import AnnotatedImage
+from fncells.errors import InputError
+from fncells.formats import labels as label_pictures
+from formats.label_maps import drawn_map, label_maps
+
+
+def only(path, images=None):
+    [image] = label_pictures.read(path, images)
+    return image
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32, np.int32, np.int64, np.float32, np.float64, ">u2"])
+def test_labels_of_every_type_keep_their_numbers(tmp_path, kind):
+    labels = drawn_map(5)
+    tifffile.imwrite(tmp_path / "a.tif", labels.astype(kind))
+    image = only(tmp_path)
+    assert image.name == "a.tif"
+    np.testing.assert_array_equal(image.labels, labels)
+
+
+def test_png_labels_and_equal_channels_are_read(tmp_path):
+    labels = drawn_map(6)
+    cv2.imwrite(str(tmp_path / "a.png"), labels.astype(np.uint16))
+    cv2.imwrite(str(tmp_path / "b.png"), np.dstack([labels.astype(np.uint8)] * 3))
+    for image in label_pictures.read(tmp_path):
+        np.testing.assert_array_equal(image.labels, labels, err_msg=image.name)
+
+
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (np.array([[0, -1]], dtype=np.int16), "values from -1 to 0"),
+        (np.array([[0, 2**31]], dtype=np.uint32), "2147483648"),
+        (np.array([[0, 1.5]], dtype=np.float32), "fractions"),
+        (np.array([[0, np.nan]], dtype=np.float32), "nan"),
+        (np.array([[0, np.inf]], dtype=np.float64), "inf"),
+        (np.arange(300, dtype=np.uint8).reshape(10, 10, 3), "a coloured picture; .*--from masks"),
+        (np.zeros((3, 8, 9, 9), dtype=np.uint16), "several planes"),
+    ],
+)
+def test_what_is_no_label_picture_is_refused(tmp_path, array, found):
+    colour = "rgb" if array.shape[-1] == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric=colour)
+    with pytest.raises(InputError, match="a.tif: expected .*" + found):
+        only(tmp_path)
+
+
+def test_small_numbers_make_a_16_bit_png(tmp_path):
+    labels = drawn_map(7)
+    labels[0, 0] = 65535
+    label_pictures.write(tmp_path, [AnnotatedImage.from_labels("sub/a.tif", labels)])
+    written = cv2.imread(str(tmp_path / "sub" / "a.png"), cv2.IMREAD_UNCHANGED)
+    assert written.dtype == np.uint16
+    np.testing.assert_array_equal(written, labels)
+
+
+def test_numbers_above_65535_make_a_32_bit_tiff(tmp_path):
+    labels = drawn_map(7)
+    labels[0, 0] = 65536
+    label_pictures.write(tmp_path / "one", [AnnotatedImage.from_labels("a.png", labels)])
+    label_pictures.write(tmp_path / "two", [AnnotatedImage.from_labels("a.png", labels)])
+    written = tifffile.imread(tmp_path / "one" / "a.tif")
+    assert written.dtype == np.uint32
+    np.testing.assert_array_equal(written, labels)
+    assert (tmp_path / "one" / "a.tif").read_bytes() == (tmp_path / "two" / "a.tif").read_bytes()
+
+
+@pytest.mark.slow
+def test_more_than_65535_cells_survive(tmp_path):
+    labels = np.arange(1, 70_001, dtype=np.int32).reshape(250, 280)
+    label_pictures.write(tmp_path, [AnnotatedImage.from_labels("a.png", labels)])
+    image = only(tmp_path)
+    assert (image.name, len(image.cells)) == ("a.tif", 70_000)
+    np.testing.assert_array_equal(image.labels, labels)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../a.png", "sub/../../a.png", "/etc/a.png", "C:/a.png", "c:a.png", "..\\a.png", "", ".", "a\0.png", "a\n.png"]
+    + ["https://lab.example/a.png", "x" * 5000 + ".png", "d/" * 600 + "a.png", "ä" * 150 + ".png"],
+)
+def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name):
+    out = tmp_path / "out"
+    label_pictures.write(out, [AnnotatedImage.from_labels("./sub/..a.png", drawn_map(1))])
+    before = sorted(tmp_path.rglob("*"))
+    assert out / "sub" / "..a.png" in before
+    with pytest.raises(InputError, match=r"expected a picture's file name within the output folder") as refusal:
+        label_pictures.write(out, [AnnotatedImage.from_labels(name, drawn_map(1))])
+    assert "\n" not in str(refusal.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_two_pictures_with_one_stem_are_refused_by_name(tmp_path):
+    images = [AnnotatedImage.from_labels(name, drawn_map(1)) for name in ("sub/a.png", "sub/a.tif")]
+    with pytest.raises(InputError, match=r"'sub/a\.png' and 'sub/a\.tif'"):
+        label_pictures.write(tmp_path, images)
+    label_pictures.write(tmp_path / "again", [images[0], AnnotatedImage.from_labels("a.tif", drawn_map(1))])
+    assert (tmp_path / "again" / "a.png").is_file()
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(InputError, match="expected a folder"):
+        label_pictures.write(tmp_path / "out", [])
+
+
+def round_trip(folder, labels):
+    folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    label_pictures.write(folder, [AnnotatedImage.from_labels("a.png", labels)])
+    np.testing.assert_array_equal(only(folder).labels, labels)
+
+
+@given(label_maps())
+@settings(max_examples=300)
+def test_label_pixels_survive(tmp_path_factory, labels):
+    round_trip(tmp_path_factory.getbasetemp() / "labels", labels)
+
+
+@pytest.mark.slow
+@given(label_maps())
+@settings(max_examples=2000)
+def test_label_pixels_survive_at_length(tmp_path_factory, labels):
+    round_trip(tmp_path_factory.getbasetemp() / "labels", labels)
