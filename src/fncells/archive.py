@@ -111,7 +111,7 @@ def path_of(kind: str, collection: str, partition: str, stem: str) -> PurePosixP
 class Sample:
     """One picture of an archive with its ground truth.
 
-    Attributes
+    Parameters
     ----------
     collection, partition
         Where it belongs; ``partition`` is ``trainval``, ``test`` or ``unlabelled``.
@@ -173,7 +173,7 @@ class Sample:
 class Archive:
     """Collections of pictures with ground truth, as published or as `fncells build` makes them.
 
-    Attributes
+    Parameters
     ----------
     root
         The archive's folder.

@@ -16,7 +16,7 @@ from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ _LARGEST_LABEL = np.iinfo(np.uint16).max
 class BuildSettings:
     """How an archive is made.
 
-    Attributes
+    Parameters
     ----------
     test_share
         Share of the labelled pictures of each collection that goes to ``test``, from 0 to 1.
@@ -77,7 +77,7 @@ class BuildSettings:
 
     test_share: float = 0.25
     seed: int = 10
-    group: str = "slice"
+    group: Literal["slice", "animal"] = "slice"
     workers: int = 1
     metadata: Path | None = None
     annotations: tuple[Path, ...] = ()
@@ -95,7 +95,7 @@ class BuildSettings:
 class BuildSummary:
     """What a build did.
 
-    Attributes
+    Parameters
     ----------
     converted, unchanged
         Number of pictures converted now, and of those that were already there as they should be.

@@ -43,7 +43,7 @@ _AREA = re.compile(r"[a-z][a-z0-9]+", re.IGNORECASE | re.ASCII)
 class Specimen:
     """What a picture shows and where it comes from; None where that is unknown.
 
-    Attributes
+    Parameters
     ----------
     species
         ``mouse`` or ``rat``.
