@@ -663,10 +663,13 @@ def _looked_up(mine: _Pixels, theirs: _Pixels, size: int) -> tuple[Integers, Int
 def _counted(rows: Integers, columns: Integers, shape: tuple[int, int], size: int) -> _Shared:
     """Count equal pairs, in a full table while that is no larger than the picture, else in a sparse one."""
     n, m = shape
+    keys = rows * m + columns
     if n * m > size:
-        ones = np.ones(len(rows), dtype=np.int64)
-        return _stored(sparse.csr_array((ones, (rows, columns)), shape=shape))
-    counts = np.bincount(rows * m + columns, minlength=n * m)
+        # Pixels come line by line within a cell, so equal pairs stand together in runs; adding up those is much less work.
+        starts = np.concatenate([np.zeros(min(1, len(keys)), dtype=np.int64), np.flatnonzero(np.diff(keys)) + 1])
+        lengths = np.diff(np.append(starts, len(keys)))
+        return _stored(sparse.csr_array((lengths, (rows[starts], columns[starts])), shape=shape))
+    counts = np.bincount(keys, minlength=n * m)
     found = np.flatnonzero(counts)
     return _Shared(*np.divmod(found, m), counts[found])
 
