@@ -464,7 +464,7 @@ def _read_card(metadata: Mapping[str, str], path: str) -> Mapping[str, Any]:
         raise InputError(path, place=CARD_KEY, expected="a JSON object", found=type(own).__name__)
     card: dict[str, Any] = {**_CARD_DEFAULTS, **own}
     whole = {"halo": (0, 512), "multiple": (1, 256)}
-    real = {"diameter_px": (1.0, 1000.0), "threshold": (0.0, 1.0)}
+    real = {"diameter_px": (0.1, 10_000.0), "threshold": (0.0, 1.0)}
     if card["normalisation"] not in NORMALISATIONS:
         _refuse_card(path, "normalisation", " or ".join(NORMALISATIONS), card)
     for key, (least, most) in (whole | real).items():
