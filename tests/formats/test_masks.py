@@ -77,6 +77,11 @@ def test_one_bit_and_palette_pictures_are_read(tmp_path, mask):
         np.testing.assert_array_equal(image.mask, mask, err_msg=image.name)
 
 
+def test_jpegs_of_four_inks_are_read(tmp_path, mask):
+    Image.fromarray(mask.astype(np.uint8) * 255).convert("CMYK").save(tmp_path / "a.jpg", quality=100)
+    np.testing.assert_array_equal(only(tmp_path).mask, mask)
+
+
 def test_grey_levels_are_cut_at_half_the_scale(tmp_path):
     save(tmp_path / "a8.png", np.array([[0, 127, 128, 255]], dtype=np.uint8))
     save(tmp_path / "b16.png", np.array([[0, 32767, 32768, 65535]], dtype=np.uint16))
@@ -106,6 +111,20 @@ def test_what_is_no_mask_is_refused(tmp_path, array, found):
     tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack")
     with pytest.raises(InputError, match="a.tif: expected .*" + found):
         only(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1), (1, 3), (3, 1)])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_pictures_one_pixel_wide_are_read(tmp_path, shape, suffix):
+    save(tmp_path / f"a{suffix}", np.full(shape, 255, dtype=np.uint8))
+    assert only(tmp_path).shape == shape
+
+
+def test_colours_of_pictures_one_pixel_wide_and_single_planes_are_read(tmp_path):
+    save(tmp_path / "a.png", np.array([[[0, 0, 0], [0, 3, 0]]], dtype=np.uint8))
+    tifffile.imwrite(tmp_path / "b.tif", np.array([[[[0, 1]]]], dtype=np.uint8), metadata={"axes": "ZCYX"})
+    for image in masks.read(tmp_path):
+        assert image.mask.tolist() == [[False, True]], image.name
 
 
 def test_empty_full_and_one_valued_masks_are_read(tmp_path):

@@ -1,5 +1,6 @@
 import json
 import math
+import pickle
 
 import cv2
 import numpy as np
@@ -79,6 +80,12 @@ def test_via_to_via_keeps_everything(tmp_path, document):
     assert [image.shape for image in images] == [None] * 3
 
 
+def test_cells_cross_to_another_process_unharmed(tmp_path, document):
+    images = list(via.read(save(tmp_path / "a.json", document)))
+    crossed = pickle.loads(pickle.dumps(images))
+    assert exact(written(tmp_path / "b.json", crossed)) == exact(document)
+
+
 def test_what_is_written_depends_on_the_content_alone(tmp_path, document):
     source = save(tmp_path / "a.json", document)
     for name in ("b.json", "c.json"):
@@ -130,6 +137,15 @@ def test_a_changed_cell_is_written_as_it_is_now(tmp_path):
         {"name": "polygon", "all_points_x": [4, 9, 9, 4], "all_points_y": [5, 5, 11, 11]},
         {"name": "point", "cx": 4, "cy": 5.5},
     ]
+
+
+def test_a_note_that_is_no_shape_is_passed_over(tmp_path):
+    ring = np.array([[1.0, 1.0], [4.0, 1.0], [4.0, 5.0]])
+    cells = [
+        Cell((ring,), attributes={"fncells.via_shape": note}) for note in ({"name": "polygon"}, "x", {"name": "rect"})
+    ]
+    regions = written(tmp_path / "a.json", [AnnotatedImage("a", None, tuple(cells))])["a-1"]["regions"]
+    assert regions == [region({"name": "polygon", "all_points_x": [1, 4, 4], "all_points_y": [1, 1, 5]})] * 3
 
 
 # ----------------------------------------------------------------------------------------------------------- the shapes

@@ -198,6 +198,9 @@ def _read_tiff(path: Path) -> NDArray[Any]:
         series = tiff.series[0]
         _check_size(series.size // series.keyframe.samplesperpixel, path)
         array, axes = np.asarray(series.asarray()), series.axes
+        if len(axes) == array.ndim:
+            single = tuple(index for index, axis in enumerate(axes) if axis not in "YXS" and array.shape[index] == 1)
+            array, axes = np.squeeze(array, single), "".join(axes[i] for i in range(len(axes)) if i not in single)
         if len(axes) == array.ndim == 3 and axes[0] in "SC" and 2 <= array.shape[0] <= 4:
             array = np.moveaxis(array, 0, 2)
         return np.asarray(array)
@@ -232,15 +235,12 @@ def _check_size(pixels: int, path: Path) -> None:
 
 
 def _one_plane(array: NDArray[Any], path: Path) -> NDArray[Any]:
-    """Drop axes of length 1, transparency, and colour channels that all say the same."""
-    array = np.squeeze(array) if array.ndim > 2 else array
-    if array.ndim == 1 or array.ndim == 0:
-        array = np.atleast_2d(array)
-    if array.ndim > 3 or (array.ndim == 3 and array.shape[2] > 4):
+    """Drop transparency, and colour channels that all say the same; refuse stacks."""
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] > 4):
         found = f"several planes (an array of shape {array.shape})"
         raise InputError(path, expected="one plane", found=found, advice="split the stack first")
     if array.ndim == 3:
-        array = array[:, :, : {2: 1, 3: 3, 4: 3}[array.shape[2]]]
+        array = array[:, :, : {1: 1, 2: 1, 3: 3, 4: 3}[array.shape[2]]]
         if bool((array == array[:, :, :1]).all()):
             array = array[:, :, 0]
     if not (

@@ -6,12 +6,10 @@ same pair keeps a number that would not follow from the cell's place in the list
 their own, whatever their attributes are.
 """
 
-import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -172,7 +170,7 @@ def _cell_of(region: object, place: Place) -> Cell | None:
         return None
     cell = Cell((ring,), None, _marker(attributes), _score(attributes), attributes, name)
     if not _is_plain(shape):
-        cell = replace(cell, attributes={**attributes, SHAPE: MappingProxyType(shape)})
+        cell = replace(cell, attributes={**attributes, SHAPE: shape})
     return cell
 
 
@@ -307,15 +305,17 @@ def _coordinates(shape: Region, key: str, place: Place) -> NDArray[np.float64]:
     values = shape.get(key)
     if not isinstance(values, list):
         place.refuse(f"{key} as a list of numbers", kind(values))
-    if set(map(type, values)) <= {int, float}:
-        with contextlib.suppress(OverflowError):
-            coordinates = np.array(values, dtype=np.float64)
-            if bool((np.abs(coordinates) <= _FARTHEST).all()):
-                return coordinates
-    for index, value in enumerate(values):
-        if (type(value) is not int and type(value) is not float) or not -_FARTHEST <= value <= _FARTHEST:
-            place.refuse(f"numbers up to {_FARTHEST:.0f} px in {key}", f"{kind(value)} at {index}")
+    if not _all_fit(values):
+        index = next(index for index, value in enumerate(values) if not _all_fit([value]))
+        place.refuse(f"numbers up to {_FARTHEST:.0f} px in {key}", f"{kind(values[index])} at {index}")
     return np.array(values, dtype=np.float64)
+
+
+def _all_fit(values: list[Any]) -> bool:
+    """Whether all values are numbers within the limit; written so that a million of them take no time."""
+    if not set(map(type, values)) <= {int, float}:
+        return False
+    return not values or bool(min(values) >= -_FARTHEST and max(values) <= _FARTHEST)
 
 
 # ------------------------------------------------------------------------------------------------- from cells to regions
