@@ -1,0 +1,667 @@
+"""Figures and pages to look at: what was counted, what a collection holds, how good a prediction is, what an audit found.
+
+Every page is one HTML file without any address outside itself: it opens without a network, on a telephone and on paper. Figures
+come as SVG and PNG whose bytes depend on the values alone.
+"""
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import fncells
+from fncells import files
+from fncells.errors import InputError
+from fncells.overlay import FOUND, MISSED, WRONG, shrunk
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from jinja2 import Environment
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "Drawing",
+    "agreement_figure",
+    "audit_report",
+    "composition_figure",
+    "count_report",
+    "distribution_figures",
+    "evaluation_report",
+    "preview_figure",
+    "stats_report",
+]
+
+# The collections are named after hues; these differ in lightness too, so that no kind of colour vision confuses them.
+_COLLECTION_COLOURS = {"green": "#009e73", "red": "#b2332a", "yellow": "#dba800"}
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito
+_INK, _FAINT, _LINE = "#1f2328", "#59636e", "#d0d7de"
+_PARTITION_SHADES = {"trainval": 1.0, "test": 0.6, "unlabelled": 0.25}
+
+_THUMBNAIL_WIDTH = 900
+_MOST_THUMBNAILS = 60  # some 6 MB of page; the other overlays lie beside it
+_MOST_BINS = 60
+
+_STATISTICS = ("count", "mean", "std", "min", "10%", "25%", "50%", "75%", "90%", "max")
+_MEASURE_NAMES = {
+    "signal_percent": "signal %",
+    "cell_count": "cell count",
+    "area_um2": "area (µm²)",
+    "area_px2": "area (px²)",
+    "feret_um": "Feret diameter (µm)",
+    "feret_px": "Feret diameter (px)",
+    "equivalent_diameter_um": "equivalent diameter (µm)",
+    "equivalent_diameter_px": "equivalent diameter (px)",
+}
+
+
+# -------------------------------------------------------------------------------------------------------------- figures
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure in both of its forms.
+
+    Attributes
+    ----------
+    name
+        File name without suffix.
+    caption
+        What it shows, in a sentence; it also stands for the figure where that cannot be seen.
+    svg, png
+        The files' content.
+    """
+
+    name: str
+    caption: str
+    svg: bytes
+    png: bytes
+
+    @property
+    def address(self) -> str:
+        """The SVG as an address that holds it whole, so that nothing in it can touch the page around it."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg).decode()}"
+
+    def write(self, folder: Path) -> None:
+        """Write ``name.svg`` and ``name.png`` into a folder."""
+        files.write_bytes(folder / f"{self.name}.svg", self.svg)
+        files.write_bytes(folder / f"{self.name}.png", self.png)
+
+
+def composition_figure(composition: Mapping[str, Mapping[str, int]]) -> Drawing:
+    """Draw how many pictures each collection has in each partition (figure 4c of Clissa et al., FNC v2).
+
+    Parameters
+    ----------
+    composition
+        Number of pictures by collection and partition.
+    """
+    with _figure(6.4, 0.9 + 0.52 * len(composition)) as figure:
+        axes = figure.add_subplot()
+        most = max((sum(parts.values()) for parts in composition.values()), default=0) or 1
+        for row, (collection, parts) in enumerate(composition.items()):
+            _stacked_bar(axes, row, parts, _colour(collection, row), most)
+            axes.text(sum(parts.values()) + most * 0.01, row, str(sum(parts.values())), va="center", fontweight="bold")
+        axes.set_yticks(range(len(composition)), list(composition))
+        axes.invert_yaxis()
+        axes.set_xlim(0, most * 1.08)
+        axes.set_xlabel("pictures")
+        axes.tick_params(axis="y", length=0)
+        return _drawn(figure, "composition", "Pictures in each collection, by partition.")
+
+
+def distribution_figures(values: Mapping[str, Mapping[str, Sequence[float]]]) -> list[Drawing]:
+    """Draw how measures are distributed, one figure a measure with one panel a group.
+
+    Parameters
+    ----------
+    values
+        By measure (a key such as ``area_um2``, or words with the unit in brackets), then by group, such as a collection.
+        Values that are not finite are left out; groups without values stay as empty panels.
+
+    Returns
+    -------
+    list of Drawing
+        Panels of a figure share their axis, and a line marks the median.
+    """
+    return [_distribution(measure, groups) for measure, groups in values.items()]
+
+
+def preview_figure(pictures: Mapping[str, Sequence[tuple[str, NDArray[np.uint8]]]]) -> Drawing:
+    """Show pictures side by side, one row a group (figure 2 of Clissa et al., FNC v2).
+
+    Parameters
+    ----------
+    pictures
+        By group, captions and uint8 pictures, shape (h, w) or (h, w, 3).
+    """
+    columns = max((len(row) for row in pictures.values()), default=1) or 1
+    with _figure(2.5 * columns, 2.15 * max(1, len(pictures))) as figure:
+        grid = figure.subplots(max(1, len(pictures)), columns, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for line, (group, row) in zip(grid, pictures.items(), strict=False):
+            for axes, (caption, pixels) in zip(line, row, strict=False):
+                axes.imshow(shrunk(pixels, 640), cmap="gray" if pixels.ndim == 2 else None, interpolation="nearest")
+                axes.set_title(f"{group}: {caption}", fontsize=8, loc="left")
+        return _drawn(figure, "preview", f"Pictures of {_listed(pictures)}.")
+
+
+def agreement_figure(counts: Sequence[tuple[int, int]]) -> Drawing:
+    """Draw predicted against true numbers of cells, and their difference against their mean (Bland and Altman).
+
+    Parameters
+    ----------
+    counts
+        True and predicted number of cells of each picture.
+    """
+    true, predicted = (np.array(side, dtype=np.float64) for side in zip(*counts, strict=True))
+    with _figure(7.2, 3.2) as figure:
+        left, right = figure.subplots(1, 2)
+        most = max(true.max(), predicted.max(), 1) * 1.05
+        left.plot([0, most], [0, most], color=_LINE, linewidth=1, zorder=0)
+        _dots(left, true, predicted)
+        left.set(xlim=(0, most), ylim=(0, most), xlabel="true cells", ylabel="predicted cells")
+        left.set_aspect("equal", adjustable="box")
+        difference = predicted - true
+        _dots(right, (true + predicted) / 2, difference)
+        bias, spread = difference.mean(), 1.96 * difference.std(ddof=1) if len(difference) > 1 else 0.0
+        for height, style in ((bias, "-"), (bias - spread, ":"), (bias + spread, ":")):
+            right.axhline(height, color=_FAINT, linewidth=0.9, linestyle=style)
+        right.axhline(0, color=_LINE, linewidth=1, zorder=0)
+        right.set(xlabel="mean of true and predicted", ylabel="predicted − true")
+        caption = (
+            "Predicted against true numbers of cells, a dot a picture; right: their difference, with its mean (line) and 95 % "
+            "limits of agreement (dotted)."
+        )
+        return _drawn(figure, "agreement", caption)
+
+
+def _dots(axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+    axes.scatter(x, y, s=16, color=_COLOURS[0], alpha=0.6, linewidths=0)
+
+
+def _stacked_bar(axes: "Axes", row: int, parts: Mapping[str, int], colour: str, most: int) -> None:
+    left = 0
+    for part, number in parts.items():
+        shade = _PARTITION_SHADES.get(part, 0.45)
+        axes.barh(row, number, left=left, height=0.62, color=_blend(colour, shade), edgecolor="white", linewidth=1)
+        told = f"{part} {number}" if number > most * 0.095 else str(number) if number > most * 0.03 else ""
+        ink = _legible_on(_blend(colour, shade))
+        axes.text(left + number / 2, row, told, ha="center", va="center", fontsize=8, color=ink)
+        left += number
+
+
+def _distribution(measure: str, groups: Mapping[str, Sequence[float]]) -> Drawing:
+    label = _MEASURE_NAMES.get(measure, measure)
+    known = {name: _finite(values) for name, values in groups.items()}
+    edges = list(_edges(known.values()))
+    with _figure(6.4, 0.7 + 1.25 * max(1, len(known))) as figure:
+        panels = figure.subplots(max(1, len(known)), 1, sharex=True, squeeze=False)[:, 0]
+        for row, (axes, (name, values)) in enumerate(zip(panels, known.items(), strict=False)):
+            axes.hist(values, bins=edges, color=_colour(name, row), edgecolor="white", linewidth=0.4)
+            axes.text(0.99, 0.92, _told(name, values), transform=axes.transAxes, ha="right", va="top", fontsize=8)
+            if len(values):
+                axes.axvline(float(np.median(values)), color=_INK, linewidth=1, linestyle="--")
+                axes.yaxis.get_major_locator().set_params(integer=True, nbins=4)
+            else:
+                axes.set_yticks([])
+        panels[-1].set_xlabel(label)
+        figure.supylabel("number", fontsize=9)
+        plain = "".join(character if character.isalnum() else "_" for character in measure).strip("_")
+        return _drawn(figure, f"distribution_{plain}", f"Distribution of {label}; dashed: the median.")
+
+
+def _told(name: str, values: NDArray[np.float64]) -> str:
+    told = f"n = {len(values)}"
+    if len(values):
+        told += f", median {np.median(values):.3g}"
+    return f"{name}: {told}" if name else told
+
+
+def _finite(values: Sequence[float]) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    return array[np.isfinite(array)]
+
+
+def _edges(groups: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Bin edges: whole numbers for counts, else as Freedman and Diaconis have it for the narrowest group, within reason."""
+    filled = [values for values in groups if len(values)]
+    if not filled:
+        return np.array([0.0, 1.0])
+    together = np.concatenate(filled)
+    low, high = float(together.min()), float(together.max())
+    if bool((together == np.round(together)).all()):
+        step = max(1, math.ceil((high - low + 1) / _MOST_BINS))
+        return np.arange(low, high + step + 1, step) - 0.5
+    if low == high:
+        return np.array([low - 0.5, low + 0.5])
+    widths = [2 * float(np.subtract(*np.percentile(values, (75, 25)))) / len(values) ** (1 / 3) for values in filled]
+    width = min((width for width in widths if width > 0), default=(high - low) / 10)
+    return np.linspace(low, high, int(np.clip(math.ceil((high - low) / width), 5, _MOST_BINS)) + 1)
+
+
+def _colour(name: str, position: int) -> str:
+    return _COLLECTION_COLOURS.get(name, _COLOURS[position % len(_COLOURS)])
+
+
+def _blend(colour: str, share: float) -> str:
+    """Mix a colour with white."""
+    parts = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(255 - share * (255 - part)):02x}" for part in parts)
+
+
+def _legible_on(colour: str) -> str:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else _INK
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator["Figure"]:
+    """Give a figure in inches, in a style of our own whatever the user's configuration says."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    style = {
+        **mpl.rcParamsDefault,
+        "font.family": ["DejaVu Sans"],
+        "font.size": 9,
+        "svg.hashsalt": "fncells",
+        "svg.fonttype": "path",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": _FAINT,
+        "axes.labelcolor": _INK,
+        "text.color": _INK,
+        "xtick.color": _FAINT,
+        "ytick.color": _FAINT,
+        "figure.dpi": 100,
+    }
+    style.pop("backend", None)  # looking at it would choose one, and none is needed
+    with mpl.rc_context(style):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def _drawn(figure: "Figure", name: str, caption: str) -> Drawing:
+    svg, png = io.BytesIO(), io.BytesIO()
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
+    return Drawing(name, caption, svg.getvalue(), png.getvalue())
+
+
+# ---------------------------------------------------------------------------------------------------------------- pages
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A picture in a gallery; ``file`` is its full-size file beside the page, where there is one."""
+
+    name: str
+    anchor: str
+    caption: str
+    address: str
+    file: str | None = None
+
+
+def count_report(out: Path, command: str | None = None) -> Path:
+    """Make ``report.html`` of what :func:`fncells.counting.count` wrote into a folder.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    command
+        The command that made it, to be shown; it is told from the record otherwise.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no ``counts.csv``.
+    """
+    counts, cells = _read_table(out / "counts.csv"), _read_table(out / "cells.csv")
+    record = files.read_record(out) or {}
+    rows = [dict(zip(counts.columns, values, strict=True)) for values in counts.itertuples(index=False)]
+    rows.sort(key=lambda row: (row["status"] != "failed", not row["notes"]))
+    counted = [row for row in rows if row["status"] != "failed"]
+    gallery, left_out = _gallery(out, counted)
+    anchors = {shown.name: shown.anchor for shown in gallery}
+    page = _environment().get_template("count.html.j2")
+    text = page.render(
+        title="Cell counts",
+        version=fncells.__version__,
+        headline=_headline(rows, counted),
+        failed=[row for row in rows if row["status"] == "failed"],
+        rows=rows,
+        anchors=anchors,
+        diameter=_diameter_column(cells),
+        groups=_group_tables(counted),
+        figures=_count_figures(counted, cells),
+        gallery=gallery,
+        left_out=left_out,
+        command=command or _command(record),
+        record=record,
+    )
+    files.write_text(out / "report.html", text)
+    return out / "report.html"
+
+
+def stats_report(
+    out: Path,
+    statistics: Mapping[str, Mapping[str, Any]],
+    *,
+    composition: Mapping[str, Mapping[str, int]] | None = None,
+    distributions: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+    previews: Mapping[str, Sequence[tuple[str, NDArray[np.uint8]]]] | None = None,
+) -> Path:
+    """Write Table 1 (CSV, Markdown), the figures (SVG, PNG) and a page that shows them all.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    statistics
+        By collection, then by measure, the statistics ``count``, ``mean``, ``std``, ``min``, percentiles and ``max``; other
+        entries of a collection, such as ``counts``, are notes.
+    composition, distributions, previews
+        What :func:`composition_figure`, :func:`distribution_figures` and :func:`preview_figure` take; left out where None.
+
+    Returns
+    -------
+    pathlib.Path
+        The page, ``report.html``.
+    """
+    drawings = [composition_figure(composition)] if composition else []
+    drawings += [preview_figure(previews)] if previews else []
+    drawings += distribution_figures(distributions or {})
+    for drawing in drawings:
+        drawing.write(out)
+    columns = _table_1(statistics)
+    _write_table_1(out, columns)
+    remarks = ((name, key, value) for name, one in statistics.items() for key, value in one.items())
+    notes = [f"{name}: {key} {value}" for name, key, value in remarks if not _is_measure(value)]
+    page = _environment().get_template("stats.html.j2")
+    text = page.render(
+        title="Collection statistics",
+        version=fncells.__version__,
+        statistics=_STATISTICS,
+        columns=columns,
+        notes=notes,
+        figures=drawings,
+    )
+    files.write_text(out / "report.html", text)
+    return out / "report.html"
+
+
+def evaluation_report(
+    path: Path, evaluation: Mapping[str, Any], overlays: Mapping[str, NDArray[np.uint8]] | None = None
+) -> Path:
+    """Make a page of how good predictions are: Table 2, every picture with the worst first, and pictures of the errors.
+
+    Parameters
+    ----------
+    path
+        The page to write.
+    evaluation
+        What ``fncells evaluate --json`` prints.
+    overlays
+        By picture, what :func:`fncells.overlay.comparison` draws.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+    """
+    rows = sorted(evaluation["per_picture"], key=lambda row: (-_errors(row), row["picture"]))
+    drawn = [(row, (overlays or {})[row["picture"]]) for row in rows if row["picture"] in (overlays or {})]
+    shown = [_compared(number, row, pixels) for number, (row, pixels) in enumerate(drawn[:_MOST_THUMBNAILS], 1)]
+    counts = [(row["n_true"], row["n_predicted"]) for row in rows]
+    page = _environment().get_template("evaluation.html.j2")
+    text = page.render(
+        title="Evaluation",
+        version=fncells.__version__,
+        evaluation=evaluation,
+        rows=rows,
+        figures=[agreement_figure(counts)] if counts else [],
+        gallery=shown,
+        left_out=len(drawn) - len(shown),
+        anchors={one.name: one.anchor for one in shown},
+        legend=[("found", _css(FOUND)), ("none there", _css(WRONG)), ("missed", _css(MISSED))],
+    )
+    files.write_text(path, text)
+    return path
+
+
+def audit_report(path: Path, findings: Sequence[Mapping[str, object]], subject: str = "") -> Path:
+    """Make a page of what an audit found.
+
+    Parameters
+    ----------
+    path
+        The page to write.
+    findings
+        One mapping each; their keys, in the order of their first appearance, are the columns. A key ``severity`` with the value
+        ``error`` sets a line off.
+    subject
+        What was audited.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+    """
+    columns = list(dict.fromkeys(key for finding in findings for key in finding))
+    page = _environment().get_template("audit.html.j2")
+    text = page.render(
+        title="Audit", version=fncells.__version__, subject=subject, columns=columns, findings=list(findings)
+    )
+    files.write_text(path, text)
+    return path
+
+
+@lru_cache(maxsize=1)
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("fncells", "templates"),
+        autoescape=True,  # file names come from anywhere
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "ratio": _ratio, "interval": _interval, "measure": _measure_name}
+    return environment
+
+
+def _number(value: object, digits: int = 3) -> str:
+    """Write a number for people; unknown is a dash."""
+    if value is None or value == "":
+        return "–"
+    figure = float(str(value))
+    if not math.isfinite(figure):
+        return "–"
+    if figure == round(figure) and abs(figure) < 1e15:
+        return f"{round(figure):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return f"{figure:.{digits}g}" if abs(figure) < 1000 else _number(round(figure))
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _interval(limits: Sequence[float] | None, digits: int = 2) -> str:
+    return "" if limits is None else f"{limits[0]:.{digits}f} to {limits[1]:.{digits}f}"
+
+
+def _measure_name(measure: str) -> str:
+    return _MEASURE_NAMES.get(measure, measure)
+
+
+def _css(colour: Iterable[int]) -> str:
+    return "#" + "".join(f"{part:02x}" for part in colour)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+# ------------------------------------------------------------------------------------------------- what the pages show
+
+
+def _read_table(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(path, expected="a table that fncells count wrote", found=str(error)) from error
+
+
+def _headline(rows: Sequence[Mapping[str, str]], counted: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    cells = [int(row["n_cells"]) for row in counted]
+    densities = [float(row["density_per_mm2"]) for row in counted if row["density_per_mm2"]]
+    headline = [
+        ("cells", _number(sum(cells))),
+        ("pictures counted", f"{len(counted)} of {len(rows)}"),
+        ("failed", str(len(rows) - len(counted))),
+        ("median a picture", _number(float(np.median(cells)) if cells else None)),
+    ]
+    if densities:
+        headline.append(("cells / mm², mean", _number(float(np.mean(densities)))))
+    return headline
+
+
+def _diameter_column(cells: "pd.DataFrame") -> str:
+    """Diameters are shown in µm where every counted cell has one."""
+    column = "equivalent_diameter_um"
+    return "um" if column in cells and len(cells) and bool((cells[column] != "").all()) else "px"
+
+
+def _group_tables(counted: Sequence[Mapping[str, str]]) -> list[tuple[str, list[dict[str, object]]]]:
+    tables = []
+    for key in ("animal", "area", "side"):
+        groups: dict[tuple[str, str], list[int]] = {}
+        for row in counted:
+            groups.setdefault((row[key], row["collection"]), []).append(int(row["n_cells"]))
+        if any(name for name, _ in groups):
+            ordered = sorted(groups.items(), key=lambda group: (not group[0][0], group[0]))
+            lines: list[dict[str, object]] = [
+                {key: name or "unknown", "collection": collection or "unknown", "pictures": len(numbers),
+                 "cells": sum(numbers), "mean": sum(numbers) / len(numbers)}
+                for (name, collection), numbers in ordered
+            ]  # fmt: skip
+            tables.append((key, lines))
+    return tables
+
+
+def _count_figures(counted: Sequence[Mapping[str, str]], cells: "pd.DataFrame") -> list[Drawing]:
+    collection = {row["picture"]: row["collection"] for row in counted}
+    groups = list(dict.fromkeys(sorted(collection.values())))
+    per_picture = {group: [float(row["n_cells"]) for row in counted if row["collection"] == group] for group in groups}
+    drawings = distribution_figures({"cells a picture": per_picture}) if counted else []
+    measure = f"equivalent_diameter_{_diameter_column(cells)}"
+    if not len(cells) or measure not in cells:
+        return drawings
+    sizes: dict[str, list[float]] = {group: [] for group in groups}
+    for picture, size in zip(cells["picture"], cells[measure], strict=True):
+        if picture in collection and size:
+            sizes[collection[picture]].append(float(size))
+    return drawings + distribution_figures({measure: sizes})
+
+
+def _gallery(out: Path, counted: Sequence[Mapping[str, str]]) -> tuple[list[_Shown], int]:
+    """Overlays on the page, those with notes first, and how many more there are beside it."""
+    there = [(row, _overlay_file(row["picture"])) for row in counted]
+    there = [(row, file) for row, file in there if (out / file).is_file()]
+    shown = []
+    for position, (row, file) in enumerate(there[:_MOST_THUMBNAILS], 1):
+        pixels = cv2.imdecode(np.fromfile(out / file, dtype=np.uint8), cv2.IMREAD_COLOR)
+        if pixels is not None:
+            caption = f"{_number(row['n_cells'])} cells" + (f" · {row['notes']}" if row["notes"] else "")
+            rgb = np.asarray(pixels[..., ::-1], dtype=np.uint8)
+            shown.append(_Shown(row["picture"], f"p{position}", caption, _jpeg_address(rgb), file))
+    return shown, max(0, len(there) - _MOST_THUMBNAILS)
+
+
+def _overlay_file(picture: str) -> str:
+    return f"overlays/{PurePosixPath(picture).with_suffix('')}.png"
+
+
+def _compared(number: int, row: Mapping[str, Any], pixels: NDArray[np.uint8]) -> _Shown:
+    caption = f"{row['n_true']} true, {row['n_predicted']} predicted cells"
+    return _Shown(row["picture"], f"p{number}", caption, _jpeg_address(pixels))
+
+
+def _jpeg_address(rgb: NDArray[np.uint8]) -> str:
+    small = np.ascontiguousarray(shrunk(rgb, _THUMBNAIL_WIDTH)[..., ::-1])
+    _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 82])
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+
+
+def _command(record: Mapping[str, object]) -> str:
+    """Tell the command from the record; places are not recorded, for they differ from machine to machine."""
+    settings = record.get("settings")
+    known = settings if isinstance(settings, dict) else {}
+    words = ["fncells count PICTURES --out FOLDER"]
+    for key, option in (("pixel_size", "--pixel-size"), ("diameter", "--diameter")):
+        if known.get(key) is not None:
+            words.append(f"{option} {known[key]:g}")
+    if "predictions" in known:
+        words.append("--predictions FOLDER")
+    if known.get("overlays") is False:
+        words.append("--no-overlays")
+    return " ".join(words)
+
+
+def _errors(row: Mapping[str, Any]) -> int:
+    return int(row["detection"]["fp"] + row["detection"]["fn"])
+
+
+def _is_measure(value: object) -> bool:
+    return isinstance(value, Mapping) and "mean" in value
+
+
+def _table_1(statistics: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, list[str]]]:
+    """Columns of Table 1: measure, collection and the statistics as text, grouped by measure as in the paper."""
+    measures = dict.fromkeys(key for one in statistics.values() for key, value in one.items() if _is_measure(value))
+    return [
+        (measure, collection, [_statistic(name, one[measure]) for name in _STATISTICS])
+        for measure in measures
+        for collection, one in statistics.items()
+        if measure in one
+    ]
+
+
+def _statistic(name: str, values: Mapping[str, float | None]) -> str:
+    value = values.get(name)
+    if value is None or not math.isfinite(value):
+        return ""
+    return str(round(value)) if name == "count" else f"{value:.2f}"
+
+
+def _write_table_1(out: Path, columns: Sequence[tuple[str, str, list[str]]]) -> None:
+    import pandas as pd
+
+    table = pd.DataFrame({"statistic": _STATISTICS})
+    for measure, collection, values in columns:
+        table[f"{collection}_{measure}"] = values
+    files.write_csv(out / "table1.csv", table)
+    titles = ["", *(f"{_measure_name(measure)}, {collection}" for measure, collection, _ in columns)]
+    lines = [titles, ["---", *("---:" for _ in columns)]]
+    lines += [[name, *(values[row] for _, _, values in columns)] for row, name in enumerate(_STATISTICS)]
+    text = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    files.write_text(out / "table1.md", f"{text}\n")

@@ -1,0 +1,328 @@
+"""Figures and pages."""
+
+import math
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from fncells import report
+from fncells.counting import CountSettings, count
+from fncells.errors import InputError
+from test_counting import Brightness, save, squares
+
+EMPTY = {"br", "img", "input", "link", "meta"}
+HOSTILE = '<img src=x onerror="alert(1)">'
+
+
+class Page(HTMLParser):
+    """Checks that elements close in order, and collects what a page shows and refers to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.addresses, self.ids, self.texts, self.tags = [], [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append((tag, attributes))
+        self.addresses += [attributes[name] for name in ("src", "href") if name in attributes]
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if tag not in EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if data.strip() and self.open[-1] not in ("style", "script"):
+            self.texts.append(" ".join(data.split()))
+
+    def rows(self):
+        return [tag for tag, _ in self.tags].count("tr")
+
+
+def page_of(path):
+    page = Page(path.read_text(encoding="utf-8"))
+    outside = [address for address in page.addresses if not address.startswith(("data:", "#", "overlays/"))]
+    assert outside == []
+    targets = [address[1:] for address in page.addresses if address.startswith("#")]
+    assert set(targets) <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    return page
+
+
+@pytest.fixture
+def counted(tmp_path):
+    folder = tmp_path / "in"
+    save(folder / "Mar22bS1C2R1_VLPAGl_200x_y.png", squares((5, 5), (30, 30)))
+    save(folder / "odd <i>&name.png", squares((5, 5), value=255))
+    save(folder / "sub" / "RT353S2C1R5_r1.png", squares())
+    (folder / f"{HOSTILE.replace('/', '')}.png").write_bytes(b"x")
+    count([folder], tmp_path / "out", CountSettings(pixel_size=1.0), detector=Brightness())
+    return tmp_path / "out"
+
+
+# --- the page of counts
+
+
+def test_count_page_shows_everything_and_needs_nothing_from_outside(counted):
+    page = page_of(report.count_report(counted))
+    text = " ".join(page.texts)
+    assert "3 of 4" in text
+    assert "1 picture could not be counted" in text
+    assert "fncells count PICTURES --out FOLDER --pixel-size 1" in text
+    assert Brightness.sha256 in text
+    assert "saturated" in text
+    assert sum(tag == "figure" for tag, _ in page.tags) == 2 + 3
+    assert not [tag for tag, _ in page.tags if tag in ("link", "iframe", "object")]
+
+
+def test_file_names_are_text_and_never_markup(counted):
+    page = page_of(report.count_report(counted))
+    assert any(HOSTILE in text for text in page.texts)
+    assert not [attributes for _, attributes in page.tags if "onerror" in attributes]
+    assert "odd <i>&name.png" in page.texts
+    assert "i" not in [tag for tag, _ in page.tags]
+
+
+def test_failures_come_first_then_remarks(counted):
+    text = report.count_report(counted).read_text(encoding="utf-8")
+    body = text[text.index("<tbody>") : text.index("</tbody>")]
+    order = [body.index(name) for name in ("onerror", "odd &lt;i&gt;", "Mar22b", "RT353")]
+    assert order[0] < order[1]
+    assert order[1] < min(order[2:])
+    assert body.count('class="failed"') == 1
+
+
+def test_full_size_overlays_are_found_beside_the_page(counted):
+    from urllib.parse import unquote
+
+    page = page_of(report.count_report(counted))
+    linked = [unquote(address) for address in page.addresses if address.startswith("overlays/")]
+    assert len(linked) == 3
+    assert all((counted / address).is_file() for address in linked)
+
+
+def test_count_page_has_the_same_bytes_again(counted):
+    first = report.count_report(counted).read_bytes()
+    assert report.count_report(counted).read_bytes() == first
+
+
+def test_the_given_command_is_shown_in_place_of_the_told_one(counted):
+    text = " ".join(page_of(report.count_report(counted, "fncells count pictures --out here")).texts)
+    assert "fncells count pictures --out here" in text
+    assert "PICTURES" not in text
+
+
+def test_count_page_of_a_folder_without_record_overlays_or_cells(tmp_path):
+    save(tmp_path / "in" / "a.png", squares())
+    count([tmp_path / "in"], tmp_path / "out", CountSettings(overlays=False), detector=Brightness())
+    (tmp_path / "out" / "fncells-run.json").unlink()
+    page = page_of(report.count_report(tmp_path / "out"))
+    assert sum(tag == "figure" for tag, _ in page.tags) == 1
+    assert "could not be counted" not in " ".join(page.texts)
+
+
+def test_count_page_where_everything_failed(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    count([tmp_path / "a.png"], tmp_path / "out", detector=Brightness())
+    page = page_of(report.count_report(tmp_path / "out"))
+    assert "0 of 1" in page.texts
+    assert "–" in page.texts
+
+
+def test_a_folder_without_counts_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"counts\.csv"):
+        report.count_report(tmp_path)
+
+
+def test_many_overlays_do_not_swell_the_page(counted, monkeypatch):
+    monkeypatch.setattr(report, "_MOST_THUMBNAILS", 1)
+    page = page_of(report.count_report(counted))
+    assert "2 more are in the folder" in " ".join(page.texts)
+    assert [attributes["alt"] for tag, attributes in page.tags if tag == "img"][-1].startswith("odd <i>")
+
+
+def test_the_told_command_gives_what_differs_from_the_usual():
+    settings = {"pixel_size": 0.5, "diameter": 12.0, "predictions": {}, "overlays": False}
+    told = report._command({"settings": settings})
+    assert told.endswith("--pixel-size 0.5 --diameter 12 --predictions FOLDER --no-overlays")
+    assert report._command({}) == "fncells count PICTURES --out FOLDER"
+
+
+# --- figures
+
+COMPOSITION = {"green": {"trainval": 213, "test": 70, "unlabelled": 408}, "pink": {"trainval": 1, "other": 9}}
+VALUES = {"area_um2": {"green": [50.5, 75.0, 80.25, math.nan], "yellow": []}, "cells a picture": {"": [1, 2, 2, 50]}}
+
+
+def drawings():
+    rng = np.random.default_rng(0)
+    pictures = {
+        "green": [("a", rng.integers(0, 255, (30, 40, 3), dtype=np.uint8))],
+        "red": [("b", np.eye(9, dtype=np.uint8))],
+    }
+    return [
+        report.composition_figure(COMPOSITION),
+        *report.distribution_figures(VALUES),
+        report.preview_figure(pictures),
+        report.agreement_figure([(3, 4), (5, 5), (0, 0)]),
+        report.agreement_figure([(0, 0)]),
+    ]
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return drawings()
+
+
+def test_figures_have_the_same_bytes_whatever_the_users_configuration(drawn):
+    with mpl.rc_context({"font.size": 30, "svg.hashsalt": None, "axes.facecolor": "pink"}):
+        assert drawings() == drawn
+
+
+def test_figures_are_whole_undated_and_named(drawn):
+    for drawing in drawn:
+        assert ElementTree.fromstring(drawing.svg).tag.endswith("svg")  # noqa: S314 - our own file
+        assert b"dc:date" not in drawing.svg
+        pixels = cv2.imdecode(np.frombuffer(drawing.png, np.uint8), cv2.IMREAD_COLOR)
+        assert min(pixels.shape[:2]) > 200
+        assert pixels.std() > 5
+        assert re.fullmatch(r"[a-z0-9_]+", drawing.name)
+        assert drawing.caption
+
+
+def test_empty_figures_can_be_drawn():
+    assert report.composition_figure({}).png
+    assert report.preview_figure({}).png
+    assert report.distribution_figures({"x": {}})[0].png
+    assert report.distribution_figures({"x": {"a": [2.5, 2.5, 2.5]}})[0].png
+
+
+def test_bins_hold_every_value_and_are_never_too_many():
+    rng = np.random.default_rng(1)
+    for values in (
+        rng.gamma(2, 50, 1000),
+        rng.poisson(9, 300),
+        np.array([7.0]),
+        np.array([0.1, 0.1, 1e6]),
+        np.arange(1000),
+    ):
+        edges = report._edges([values.astype(float), np.empty(0)])
+        assert edges[0] <= values.min()
+        assert edges[-1] >= values.max()
+        assert 2 <= len(edges) <= report._MOST_BINS + 3
+
+
+# --- statistics, evaluation, audit
+
+STATISTICS = {
+    collection: {
+        "counts": "per-picture",
+        "signal_percent": {
+            "count": 3, "mean": 0.6449, "std": None, "min": 0.0, "max": 3.36,
+            "10%": 0.1, "25%": 0.2, "50%": 0.5, "75%": 0.9, "90%": 1.4,
+        },
+    }
+    for collection in ("green", "odd|name")
+}  # fmt: skip
+
+
+def test_statistics_are_written_as_tables_figures_and_page(tmp_path):
+    path = report.stats_report(tmp_path, STATISTICS, composition=COMPOSITION, distributions=VALUES)
+    page = page_of(path)
+    assert "green: counts per-picture" in page.texts
+    names = ("composition", "distribution_area_um2", "distribution_cells_a_picture")
+    figures = {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
+    assert {file.name for file in tmp_path.iterdir()} == {"report.html", "table1.csv", "table1.md", *figures}
+    table = pd.read_csv(tmp_path / "table1.csv", index_col="statistic")
+    assert table.loc["mean", "green_signal_percent"] == 0.64
+    assert table.loc["count", "green_signal_percent"] == 3
+    assert math.isnan(table.loc["std", "green_signal_percent"])
+    lines = (tmp_path / "table1.md").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == r"|  | signal %, green | signal %, odd\|name |"
+    assert len(lines) == 12
+    assert "std" in page.texts
+
+
+def evaluation():
+    rows = [
+        {
+            "picture": name,
+            "n_true": true,
+            "n_predicted": predicted,
+            "segmentation": {"tp": found, "fp": predicted - found, "fn": true - found},
+            "detection": {"tp": found, "fp": predicted - found, "fn": true - found},
+        }
+        for name, true, predicted, found in (("good.png", 9, 9, 9), (HOSTILE, 9, 7, 2), ("fair.png", 5, 6, 5))
+    ]
+    ratios = {"precision": 0.7, "recall": None, "f1": 0.75, "interval": {"f1": [0.5, 0.9], "recall": None}}
+    return {
+        "rule": "one-to-one",
+        "pictures": 3,
+        "segmentation": {"iou_threshold": 0.5, "tp": 16, "fp": 6, "fn": 7, **ratios},
+        "detection": {"distance_px": 40, "tp": 16, "fp": 6, "fn": 7, **ratios},
+        "counting": {"mae": 1.0, "medae": 1.0, "mpe": -0.01, "bias": -0.3},
+        "per_picture": rows,
+    }
+
+
+def test_evaluation_page_puts_the_worst_picture_first(tmp_path):
+    overlays = {name: np.zeros((50, 60, 3), np.uint8) for name in (HOSTILE, "good.png")}
+    page = page_of(report.evaluation_report(tmp_path / "page.html", evaluation(), overlays))
+    names = [text for text in page.texts if text in ("good.png", "fair.png", HOSTILE)]
+    assert names == [HOSTILE, "fair.png", "good.png", HOSTILE, "good.png"]
+    text = " ".join(page.texts)
+    assert "0.50 to 0.90" in text
+    assert "missed" in text
+    assert "have no prediction" not in text
+
+
+def test_evaluation_page_names_pictures_without_a_prediction(tmp_path):
+    value = evaluation() | {"unpaired": {"truth": ["lost.png"], "prediction": []}, "bootstrap": {"confidence": 0.9}}
+    text = " ".join(page_of(report.evaluation_report(tmp_path / "page.html", value)).texts)
+    assert "1 true picture has no prediction" in text
+    assert "lost.png" in text
+    assert "90 % bootstrap" in text
+
+
+def test_evaluation_page_of_nothing(tmp_path):
+    page = page_of(report.evaluation_report(tmp_path / "page.html", evaluation() | {"per_picture": [], "pictures": 0}))
+    assert not [tag for tag, _ in page.tags if tag == "figure"]
+
+
+def test_audit_page_lists_what_was_found(tmp_path):
+    findings = [
+        {"severity": "error", "where": HOSTILE, "what": "no mask"},
+        {"severity": "warning", "where": "b.png", "count": 3, "what": None},
+    ]
+    page = page_of(report.audit_report(tmp_path / "audit.html", findings, "archive"))
+    assert page.rows() == 3
+    assert {HOSTILE, "2 findings", "archive", "3"} <= set(page.texts)
+    nothing = page_of(report.audit_report(tmp_path / "audit.html", []))
+    assert "Nothing was found amiss." in nothing.texts
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("", "–"),
+        (None, "–"),
+        (math.nan, "–"),
+        (0, "0"),
+        ("12.0", "12"),
+        (0.12345, "0.123"),
+        (1234567, "1\u202f234\u202f567"),
+        (12345.6, "12\u202f346"),
+    ],
+)
+def test_numbers_for_people(value, expected):
+    assert report._number(value) == expected
