@@ -1,0 +1,29 @@
+"""Run the benchmarks of speed, or those named; ``accuracy``, which needs real pictures, only where it is named."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from benchmarks import matching, network, tracing
+
+BENCHMARKS = {"matching": matching.run, "network": network.run, "tracing": tracing.run}
+
+
+def main(arguments: Sequence[str]) -> None:
+    if arguments and arguments[0] == "accuracy":
+        from benchmarks import accuracy  # has options of its own
+
+        accuracy.main(arguments[1:])
+        return
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all where none is named")
+    names = parser.parse_args(arguments).names or list(BENCHMARKS)
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)} and accuracy")
+    for name in names:
+        BENCHMARKS[name]()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
