@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 
 import fncells
 from fncells import files
+from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
-from fncells.overlay import FOUND, MISSED, WRONG, shrunk
+from fncells.evaluation import match_iou
+from fncells.images import read_picture
+from fncells.overlay import FOUND, MISSED, WRONG, comparison, shrunk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +36,7 @@ __all__ = [
     "Drawing",
     "agreement_figure",
     "audit_report",
+    "compare",
     "composition_figure",
     "count_report",
     "distribution_figures",
@@ -209,7 +213,7 @@ def _distribution(measure: str, groups: Mapping[str, Sequence[float]]) -> Drawin
         panels = figure.subplots(max(1, len(known)), 1, sharex=True, squeeze=False)[:, 0]
         for row, (axes, (name, values)) in enumerate(zip(panels, known.items(), strict=False)):
             axes.hist(values, bins=edges, color=_colour(name, row), edgecolor="white", linewidth=0.4)
-            axes.text(0.99, 0.92, _told(name, values), transform=axes.transAxes, ha="right", va="top", fontsize=8)
+            axes.set_title(_told(name, values), loc="right", fontsize=8, pad=3)
             if len(values):
                 axes.axvline(float(np.median(values)), color=_INK, linewidth=1, linestyle="--")
                 axes.yaxis.get_major_locator().set_params(integer=True, nbins=4)
@@ -406,6 +410,39 @@ def stats_report(
     return out / "report.html"
 
 
+def compare(
+    truth: Iterable[AnnotatedImage], prediction: Iterable[AnnotatedImage], pictures: Mapping[str, Path], iou: float
+) -> dict[str, NDArray[np.uint8]]:
+    """Draw the found, missed and wrong cells of every picture that is at hand.
+
+    Parameters
+    ----------
+    truth, prediction
+        Cells, paired by the names of their pictures without suffix; a true picture without prediction is left out.
+    pictures
+        The pictures by name; only the name without suffix counts.
+    iou
+        Least IoU of a pair.
+
+    Returns
+    -------
+    dict
+        What :func:`evaluation_report` takes, by the names of the true pictures.
+    """
+    by_stem = {PurePosixPath(name).with_suffix("").as_posix(): path for name, path in pictures.items()}
+    predicted = {image.stem: image for image in prediction}
+    overlays = {}
+    for true in truth:
+        if true.stem not in by_stem or true.stem not in predicted:
+            continue
+        picture = read_picture(by_stem[true.stem])
+        height, width = picture.pixels.shape[:2]
+        sides = (true.with_shape((height, width)), predicted[true.stem].with_shape((height, width)))
+        pairs = [(int(one), int(other)) for one, other in match_iou(*sides, iou).pairs]
+        overlays[true.name] = comparison(picture.pixels, *sides, pairs)
+    return overlays
+
+
 def evaluation_report(
     path: Path, evaluation: Mapping[str, Any], overlays: Mapping[str, NDArray[np.uint8]] | None = None
 ) -> Path:
@@ -569,9 +606,12 @@ def _group_tables(counted: Sequence[Mapping[str, str]]) -> list[tuple[str, list[
 
 
 def _count_figures(counted: Sequence[Mapping[str, str]], cells: "pd.DataFrame") -> list[Drawing]:
-    collection = {row["picture"]: row["collection"] for row in counted}
-    groups = list(dict.fromkeys(sorted(collection.values())))
-    per_picture = {group: [float(row["n_cells"]) for row in counted if row["collection"] == group] for group in groups}
+    unnamed = "unknown" if any(row["collection"] for row in counted) else ""
+    collection = {row["picture"]: row["collection"] or unnamed for row in counted}
+    groups = sorted(set(collection.values()))
+    per_picture: dict[str, list[float]] = {group: [] for group in groups}
+    for row in counted:
+        per_picture[collection[row["picture"]]].append(float(row["n_cells"]))
     drawings = distribution_figures({"cells a picture": per_picture}) if counted else []
     measure = f"equivalent_diameter_{_diameter_column(cells)}"
     if not len(cells) or measure not in cells:

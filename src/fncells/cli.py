@@ -1,0 +1,80 @@
+"""The command line: parse, one library call, print.
+
+Exit codes: 0 all done; 1 finished, and some inputs failed (each is named with its reason); 2 nothing done, because of bad
+arguments or input. The commands themselves are in :mod:`fncells.commands`, which is imported when one is run, so that
+``fncells --help`` stays quick.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import cyclopts
+
+import fncells
+from fncells.errors import FncellsError
+
+__all__ = ["COMMANDS", "main", "run"]
+
+COMMANDS = {
+    "demo": "The whole tour on a small synthetic collection, with pictures to look at.",
+    "synth": "Make a synthetic lab folder: raw pictures, annotations, metadata and truth.",
+    "build": "Make an archive from a lab's raw pictures, annotations and metadata.",
+    "check": "Find what is wrong in an archive or in annotations.",
+    "stats": "Describe an archive's cells: the paper's Table 1 and figures.",
+    "convert": "Convert annotations from any format to any other.",
+    "train": "Train a c-ResUnet on a collection of an archive.",
+    "export": "Export a trained network for other tools.",
+    "predict": "Find the cells of pictures and write them in any format.",
+    "count": "Count the cells of pictures, with tables, overlays and a report.",
+    "evaluate": "Compare predicted cells with true ones: segmentation, detection and counting.",
+}
+
+def main() -> None:
+    """Run the command line of this process and end it with the command's exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line.
+
+    Parameters
+    ----------
+    arguments
+        The words after ``fncells``.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    try:
+        return _app(arguments[0] if arguments else None)(list(arguments), exit_on_error=False, print_error=False) or 0
+    except cyclopts.CycloptsError as error:
+        return _refuse(f"{' '.join(str(error).split())} (fncells --help, or fncells COMMAND --help, tells more)")
+    except FncellsError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        _refuse("stopped; the same command again goes on from here")
+        return 130
+
+
+def _app(asked: str | None) -> cyclopts.App:
+    """Know all commands by their names and short texts; only the one asked for is imported and explains itself at length."""
+    app = cyclopts.App(
+        name="fncells",
+        help="From fluorescence-microscopy pictures and annotations to datasets, trained networks, counts and figures.",
+        version=fncells.__version__,
+        result_action="return_value",
+        help_on_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for name, text in COMMANDS.items():
+        app.command(f"fncells.commands:{name}", name=name, **({} if name == asked else {"help": text}))
+    return app
+
+
+def _refuse(line: str) -> int:
+    sys.stderr.write(f"fncells: {line}\n")
+    return 2

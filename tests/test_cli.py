@@ -1,0 +1,148 @@
+"""Tests of the command line: what it prints, where, and its exit codes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fncells import files
+from fncells.cli import COMMANDS, run
+
+HEAVY = {"torch", "lightning", "monai", "onnxruntime", "pandas", "matplotlib", "scipy", "cv2"}
+
+
+@pytest.fixture(autouse=True)
+def quiet_afterwards() -> object:
+    yield
+    files.show_progress(False)
+
+
+def write_labels(folder: Path, names: dict[str, list[int]]) -> Path:
+    """Write label pictures of 64 x 48 px with a square at each place."""
+    for name, places in names.items():
+        labels = np.zeros((48, 64), dtype=np.uint16)
+        for number, x in enumerate(places, 1):
+            labels[10:20, x : x + 8] = number
+        folder.mkdir(exist_ok=True, parents=True)
+        cv2.imwrite(str(folder / name), labels)
+    return folder
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_help_and_import_load_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import sys; from fncells.cli import run; code = run(sys.argv[1:]);"
+        f"sys.stderr.write(','.join(sorted(set(sys.modules) & {HEAVY!r}))); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.strip()
+    assert done.stderr == ""
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    program = f"import sys, fncells; assert not set(sys.modules) & {HEAVY!r}"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"fncells {command}" in shown
+    words = " ".join(shown.split())
+    assert COMMANDS[command] in words
+    assert f"Example: fncells {command}" in words
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_stands_in_the_readme(command: str) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"fncells {command}" in readme or f"make {command}" in readme
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["count"],
+        ["count", "pictures"],
+        ["count", "pictures", "--out", "x", "--workers", "many"],
+        ["synth", "lab", "--pictures", "1", "--seed", "1", "--size", "large"],
+        ["build", "nowhere", "archive"],
+        ["convert", "nowhere", "target", "--to", "via"],
+        ["count", "nowhere", "--out", "x"],
+        ["evaluate", "nowhere", "nothing"],
+        ["stats", "nowhere"],
+        ["train", "nowhere", "--collection", "green", "--out", "run"],
+        ["export", "nowhere", "model.onnx"],
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("fncells: ")
+    assert captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_convert_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_labels(tmp_path / "labels", {"a.png": [5, 20, 40], "b.png": []})
+    assert run(["convert", str(source), str(tmp_path / "a.json"), "--to", "via", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["from"], told["to"], len(told["per_picture"])) == ("labels", "via", 2)
+    assert run(["convert", str(tmp_path / "a.json"), str(tmp_path / "back"), "--to", "labels", "--from", "via"]) == 0
+    assert "via to labels" in capsys.readouterr().out
+    for name in ("a.png", "b.png"):
+        before, after = (cv2.imread(str(folder / name), -1) for folder in (source, tmp_path / "back"))
+        np.testing.assert_array_equal(before, after)
+
+
+def test_evaluate_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = write_labels(tmp_path / "truth", {"a.png": [5, 20, 40], "b.png": [30, 50]})
+    found = write_labels(tmp_path / "found", {"a.png": [5, 20], "c.png": [3, 4]})
+    images = write_labels(tmp_path / "images", {"a.png": [5], "b.png": [30]})
+    out = tmp_path / "page"
+    words = ["evaluate", str(truth), str(found), "--json", "--out", str(out), "--images", str(images)]
+    assert run([*words, "--distance", "5"]) == 1
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert (told["rule"], told["pictures"], told["detection"]["distance_px"]) == ("one-to-one", 2, 5.0)
+    assert [told["segmentation"][key] for key in ("tp", "fp", "fn")] == [2, 0, 3]
+    assert "b.png: no prediction" in captured.err
+    assert "c.png: no truth" in captured.err
+    assert (out / "report.html").exists()
+    assert run(["evaluate", str(truth), str(truth), "--rule", "published"]) == 0
+    assert "published" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fncells.formats.convert", interrupted)
+    assert run(["convert", "a", "b", "--to", "via"]) == 130
+    assert "goes on from here" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "b")
+
+    monkeypatch.setattr("fncells.formats.convert", full)
+    assert run(["convert", "a", "b", "--to", "via"]) == 2
+    assert capsys.readouterr().err == "fncells: b: No space left on device\n"
+
+
+def test_quiet_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_labels(tmp_path / "labels", {"a.png": [5]})
+    assert run(["convert", str(source), str(tmp_path / "a.json"), "--to", "via", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
