@@ -94,7 +94,7 @@ def test_forms_have_the_area_and_extension_asked_for_and_clean_outlines(collecti
     area, feret = np.pi * diameter**2 / 4, diameter * elongation
     form = draw_form(collection, area, feret, rng)
     assert form.area == pytest.approx(area, rel=0.01)
-    assert form.feret == pytest.approx(feret, rel=0.03)
+    assert form.feret == pytest.approx(feret, rel=0.01)
     ring = annotate(form, area, rng)
     assert not len(crossings(ring.astype(float)))
     filled = AnnotatedImage("", (300, 300), (Cell((ring + 150.0,)),)).areas[0]

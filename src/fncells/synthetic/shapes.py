@@ -187,12 +187,14 @@ def _stretched(form: Form, area: float, feret: float) -> Form | None:
     extensions = np.array([at(along).feret for along in tried])
     # The extension falls and then rises with the stretch; what is wanted lies on the rising side.
     lowest = int(np.argmin(extensions))
-    if extensions[lowest] > feret:
+    if not extensions[lowest] <= feret <= extensions[-1]:
         return None
-    along = float(np.interp(feret, extensions[lowest:], tried[lowest:]))
-    for _ in range(3):
-        along *= feret / at(along).feret
-    return at(along)
+    longer = lowest + int(np.argmax(extensions[lowest:] >= feret))
+    low, high = tried[max(longer - 1, lowest)], tried[longer]
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (middle, high) if at(middle).feret < feret else (low, middle)
+    return at(float(high))
 
 
 def _clicked(points: NDArray[np.float64]) -> NDArray[np.int64]:
