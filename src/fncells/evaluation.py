@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -807,6 +806,8 @@ def _score_all(
 ) -> Iterable[PictureScore]:
     if settings.workers == 1:
         return (_score(truth, prediction, settings) for truth, prediction in pairs)
+    import joblib  # slow to import, and one process does not need it
+
     parallel = joblib.Parallel(n_jobs=settings.workers, return_as="generator")
     scores: Iterable[PictureScore] = parallel(joblib.delayed(_score)(*pair, settings) for pair in pairs)
     return scores
