@@ -14,6 +14,9 @@ import pytest
 from fncells import report
 from fncells.counting import CountSettings, count
 from fncells.errors import InputError
+from fncells.images import PixelSize
+from fncells.measure import PictureSummary, table1
+from fncells.statistics import Description
 from test_counting import Brightness, save, squares
 
 EMPTY = {"br", "img", "input", "link", "meta"}
@@ -224,33 +227,34 @@ def test_bins_hold_every_value_and_are_never_too_many():
 
 # --- statistics, evaluation, audit
 
-STATISTICS = {
-    collection: {
-        "counts": "per-picture",
-        "signal_percent": {
-            "count": 3, "mean": 0.6449, "std": None, "min": 0.0, "max": 3.36,
-            "10%": 0.1, "25%": 0.2, "50%": 0.5, "75%": 0.9, "90%": 1.4,
-        },
-    }
-    for collection in ("green", "odd|name")
-}  # fmt: skip
+
+def description(counts="per-picture"):
+    rng = np.random.default_rng(0)
+    cells = rng.uniform(20, 90, (2, 3))
+    summaries = [
+        PictureSummary(name, "a.png", 3, 0.6449, areas, areas / 4, areas / 5, size)
+        for name, areas, size in zip(("green", HOSTILE), cells, (PixelSize(0.5, "user"), None), strict=True)
+    ]
+    previews = {"green": [("a.png", rng.integers(0, 255, (30, 40, 3)).astype(np.uint8))]}
+    return Description(table1(summaries, counts), COMPOSITION, VALUES, previews)
 
 
 def test_statistics_are_written_as_tables_figures_and_page(tmp_path):
-    path = report.stats_report(tmp_path, STATISTICS, composition=COMPOSITION, distributions=VALUES)
-    page = page_of(path)
-    assert "green: counts per-picture" in page.texts
-    names = ("composition", "distribution_area_um2", "distribution_cells_a_picture")
+    page = page_of(report.stats_report(tmp_path, description()))
+    names = ("composition", "distribution_area_um2", "distribution_cells_a_picture", "preview")
     figures = {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     assert {file.name for file in tmp_path.iterdir()} == {"report.html", "table1.csv", "table1.md", *figures}
-    table = pd.read_csv(tmp_path / "table1.csv", index_col="statistic")
-    assert table.loc["mean", "green_signal_percent"] == 0.64
-    assert table.loc["count", "green_signal_percent"] == 3
-    assert math.isnan(table.loc["std", "green_signal_percent"])
-    lines = (tmp_path / "table1.md").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == r"|  | signal %, green | signal %, odd\|name |"
-    assert len(lines) == 12
-    assert "std" in page.texts
+    table = pd.read_csv(tmp_path / "table1.csv").set_index(["collection", "measure"])
+    assert table.loc[("green", "signal_percent"), "mean"] == 0.6449
+    assert math.isnan(table.loc[("green", "signal_percent"), "std"])
+    assert "area (µm²), green" in (tmp_path / "table1.md").read_text(encoding="utf-8")
+    assert {"std", HOSTILE, "area (µm²)", "area (px²)", "0.64", "–"} <= set(page.texts)
+    assert any("Cell counts are per picture" in text for text in page.texts)
+
+
+def test_published_counts_say_so(tmp_path):
+    page = page_of(report.stats_report(tmp_path, description("published")))
+    assert any("weighted as in the published table" in text for text in page.texts)
 
 
 def evaluation():

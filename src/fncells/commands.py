@@ -243,13 +243,7 @@ def stats(
     if out is not None:
         from fncells.report import stats_report
 
-        stats_report(
-            out,
-            description.table,
-            composition=description.composition,
-            distributions=description.distributions,
-            previews=description.previews,
-        )
+        stats_report(out, description)
     common.result(description.table, table1_markdown(description.table))
     return 0
 

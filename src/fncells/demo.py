@@ -58,13 +58,7 @@ def tour(folder: Path, pictures: int, seed: int, workers: int, say: Callable[[st
     checked = audit_report(folder / "check.html", [asdict(finding) for finding in findings], "the archive")
     say("4. Table 1 and its figures")
     description = describe(Archive.open(root), workers=workers)
-    described = stats_report(
-        folder / "statistics",
-        description.table,
-        composition=description.composition,
-        distributions=description.distributions,
-        previews=description.previews,
-    )
+    described = stats_report(folder / "statistics", description)
     say(f"5. a small c-ResUnet trained on the {_TRAINED} collection (a minute or two)")
     trained = _train(root, folder / "run", seed)
     say("6. both networks on the test pictures")

@@ -22,7 +22,16 @@ from fncells.images import PixelSize
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PictureSummary", "Table1", "measure_cells", "summarise", "table1", "table1_frame", "table1_markdown"]
+__all__ = [
+    "MEASURE_TITLES",
+    "PictureSummary",
+    "Table1",
+    "measure_cells",
+    "summarise",
+    "table1",
+    "table1_frame",
+    "table1_markdown",
+]
 
 Counts = Literal["per-picture", "published"]
 Table1 = dict[str, dict[str, dict[str, float | int | None] | str]]
@@ -465,7 +474,7 @@ def table1_frame(table: Table1) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=["collection", "measure", "counts", *_described(np.empty(0))])
 
 
-_TITLES = {
+MEASURE_TITLES = {
     "signal_percent": "signal %",
     "cell_count": "cell count",
     "area_um2": "area (µm²)",
@@ -475,13 +484,14 @@ _TITLES = {
     "equivalent_diameter_um": "equivalent diameter (µm)",
     "equivalent_diameter_px": "equivalent diameter (px)",
 }
+"""What tables and figures call the measures of Table 1, in the order of the paper."""
 
 
 def table1_markdown(table: Table1) -> str:
     """Give Table 1 laid out as in the paper: a column for each measure of each collection, two digits behind the point."""
     columns = [
         (f"{title}, {collection}", described)
-        for measure, title in _TITLES.items()
+        for measure, title in MEASURE_TITLES.items()
         for collection, measures in table.items()
         if isinstance(described := measures.get(measure), dict)
     ]

@@ -24,7 +24,9 @@ from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.evaluation import match_iou
 from fncells.images import read_picture
+from fncells.measure import MEASURE_TITLES, table1_frame, table1_markdown
 from fncells.overlay import FOUND, MISSED, WRONG, comparison, shrunk
+from fncells.statistics import Description
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,18 +56,6 @@ _PARTITION_SHADES = {"trainval": 1.0, "test": 0.6, "unlabelled": 0.25}
 _THUMBNAIL_WIDTH = 900
 _MOST_THUMBNAILS = 60  # some 6 MB of page; the other overlays lie beside it
 _MOST_BINS = 60
-
-_STATISTICS = ("count", "mean", "std", "min", "10%", "25%", "50%", "75%", "90%", "max")
-_MEASURE_NAMES = {
-    "signal_percent": "signal %",
-    "cell_count": "cell count",
-    "area_um2": "area (µm²)",
-    "area_px2": "area (px²)",
-    "feret_um": "Feret diameter (µm)",
-    "feret_px": "Feret diameter (px)",
-    "equivalent_diameter_um": "equivalent diameter (µm)",
-    "equivalent_diameter_px": "equivalent diameter (px)",
-}
 
 
 # -------------------------------------------------------------------------------------------------------------- figures
@@ -206,7 +196,7 @@ def _stacked_bar(axes: "Axes", row: int, parts: Mapping[str, int], colour: str, 
 
 
 def _distribution(measure: str, groups: Mapping[str, Sequence[float]]) -> Drawing:
-    label = _MEASURE_NAMES.get(measure, measure)
+    label = MEASURE_TITLES.get(measure, measure)
     known = {name: _finite(values) for name, values in groups.items()}
     edges = list(_edges(known.values()))
     with _figure(6.4, 0.7 + 1.25 * max(1, len(known))) as figure:
@@ -363,47 +353,35 @@ def count_report(out: Path, command: str | None = None) -> Path:
     return out / "report.html"
 
 
-def stats_report(
-    out: Path,
-    statistics: Mapping[str, Mapping[str, Any]],
-    *,
-    composition: Mapping[str, Mapping[str, int]] | None = None,
-    distributions: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
-    previews: Mapping[str, Sequence[tuple[str, NDArray[np.uint8]]]] | None = None,
-) -> Path:
+def stats_report(out: Path, description: Description) -> Path:
     """Write Table 1 (CSV, Markdown), the figures (SVG, PNG) and a page that shows them all.
 
     Parameters
     ----------
     out
         The folder.
-    statistics
-        By collection, then by measure, the statistics ``count``, ``mean``, ``std``, ``min``, percentiles and ``max``; other
-        entries of a collection, such as ``counts``, are notes.
-    composition, distributions, previews
-        What :func:`composition_figure`, :func:`distribution_figures` and :func:`preview_figure` take; left out where None.
+    description
+        What :func:`fncells.statistics.describe` gives.
 
     Returns
     -------
     pathlib.Path
         The page, ``report.html``.
     """
-    drawings = [composition_figure(composition)] if composition else []
-    drawings += [preview_figure(previews)] if previews else []
-    drawings += distribution_figures(distributions or {})
+    drawings = [composition_figure(description.composition), preview_figure(description.previews)]
+    drawings += distribution_figures(description.distributions)
     for drawing in drawings:
         drawing.write(out)
-    columns = _table_1(statistics)
-    _write_table_1(out, columns)
-    remarks = ((name, key, value) for name, one in statistics.items() for key, value in one.items())
-    notes = [f"{name}: {key} {value}" for name, key, value in remarks if not _is_measure(value)]
+    table = table1_frame(description.table)
+    files.write_csv(out / "table1.csv", table)
+    files.write_text(out / "table1.md", table1_markdown(description.table))
     page = _environment().get_template("stats.html.j2")
     text = page.render(
         title="Collection statistics",
         version=fncells.__version__,
-        statistics=_STATISTICS,
-        columns=columns,
-        notes=notes,
+        statistics=[name for name in table.columns if name not in ("collection", "measure", "counts")],
+        rows=table.sort_values("measure", kind="stable", key=_in_order_of_titles).to_dict("records"),
+        published=any(table["counts"] == "published"),
         figures=drawings,
     )
     files.write_text(out / "report.html", text)
@@ -520,7 +498,13 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "ratio": _ratio, "interval": _interval, "measure": _measure_name}
+    environment.filters |= {
+        "number": _number,
+        "ratio": _ratio,
+        "interval": _interval,
+        "measure": _measure_name,
+        "statistic": _statistic,
+    }
     return environment
 
 
@@ -545,7 +529,7 @@ def _interval(limits: Sequence[float] | None, digits: int = 2) -> str:
 
 
 def _measure_name(measure: str) -> str:
-    return _MEASURE_NAMES.get(measure, measure)
+    return MEASURE_TITLES.get(measure, measure)
 
 
 def _css(colour: Iterable[int]) -> str:
@@ -671,37 +655,12 @@ def _errors(row: Mapping[str, Any]) -> int:
     return int(row["detection"]["fp"] + row["detection"]["fn"])
 
 
-def _is_measure(value: object) -> bool:
-    return isinstance(value, Mapping) and "mean" in value
+def _in_order_of_titles(measures: "pd.Series[str]") -> "pd.Series[int]":
+    order = {measure: place for place, measure in enumerate(MEASURE_TITLES)}
+    return measures.map(order)
 
 
-def _table_1(statistics: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, list[str]]]:
-    """Columns of Table 1: measure, collection and the statistics as text, grouped by measure as in the paper."""
-    measures = dict.fromkeys(key for one in statistics.values() for key, value in one.items() if _is_measure(value))
-    return [
-        (measure, collection, [_statistic(name, one[measure]) for name in _STATISTICS])
-        for measure in measures
-        for collection, one in statistics.items()
-        if measure in one
-    ]
-
-
-def _statistic(name: str, values: Mapping[str, float | None]) -> str:
-    value = values.get(name)
+def _statistic(value: float | None, name: str) -> str:
     if value is None or not math.isfinite(value):
-        return ""
+        return "–"
     return str(round(value)) if name == "count" else f"{value:.2f}"
-
-
-def _write_table_1(out: Path, columns: Sequence[tuple[str, str, list[str]]]) -> None:
-    import pandas as pd
-
-    table = pd.DataFrame({"statistic": _STATISTICS})
-    for measure, collection, values in columns:
-        table[f"{collection}_{measure}"] = values
-    files.write_csv(out / "table1.csv", table)
-    titles = ["", *(f"{_measure_name(measure)}, {collection}" for measure, collection, _ in columns)]
-    lines = [titles, ["---", *("---:" for _ in columns)]]
-    lines += [[name, *(values[row] for _, _, values in columns)] for row, name in enumerate(_STATISTICS)]
-    text = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-    files.write_text(out / "table1.md", f"{text}\n")
