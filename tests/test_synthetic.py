@@ -20,7 +20,7 @@ from fncells.outlines import crossings
 from fncells.published import COLLECTIONS, LEVELS, TABLE_1
 from fncells.synthetic import draw_scene, picture, synthesise
 from fncells.synthetic.lab import plan
-from fncells.synthetic.shapes import annotate, draw_form
+from fncells.synthetic.shapes import _traced, annotate, draw_form
 from fncells.synthetic.sizes import cell_count, draw_sizes
 from fncells.synthetic.tissue import Anatomy, soften, tissue_edge
 
@@ -107,6 +107,21 @@ def test_levels_of_a_form_agree_with_its_outline(collection):
     inside = np.count_nonzero(form.levels(60) <= 1)
     assert inside == pytest.approx(900, rel=0.02)
     assert form.levels(60)[60, 60] == 0
+
+
+@given(collection=st.sampled_from(COLLECTIONS), seed=st.integers(0, 2**32), area=st.floats(7.5, 20))
+def test_the_smallest_cells_still_have_an_outline(collection, seed, area):
+    rng = np.random.default_rng(seed)
+    form = draw_form(collection, area, 1.2 * np.sqrt(4 * area / np.pi), rng)
+    ring = annotate(form, area, rng)
+    assert len(np.unique(ring, axis=0)) >= 3
+    assert not len(crossings(ring.astype(float)))
+
+
+def test_an_outline_that_rounding_has_tangled_is_traced_from_its_pixels():
+    ring = _traced(np.array([[0, 0], [3, 3], [3, 0], [0, 3]]))
+    assert not len(crossings(ring.astype(float)))
+    assert np.ptp(ring, axis=0).tolist() == [3, 3]
 
 
 def test_a_form_as_round_as_cannot_be_is_a_disc_of_the_right_area():
@@ -229,9 +244,17 @@ def test_a_ventricle_is_dark_and_holds_no_cells():
     assert all(inside[y, x] > 0.5 for x, y in middles)
 
 
-def test_a_picture_too_small_for_its_cells_stays_empty():
-    _, labels = picture("red", np.random.default_rng(0), (32, 32), scale=5.0)
-    assert not labels.any()
+def test_a_picture_too_small_for_its_cells_has_those_that_fit():
+    numbers = [picture("red", np.random.default_rng(seed), (40, 40), scale=1.0)[1].max() for seed in range(40)]
+    assert 0 in numbers
+    assert max(numbers) == 1
+
+
+def test_where_there_is_no_tissue_there_are_no_cells():
+    anatomy = Anatomy(ventricle=(0.5, 0.4, 3.0, 3.0, 0.0), nests=np.array([[0.2, 0.4, 0.2]]), grain=7)
+    scene = draw_scene("yellow", np.random.default_rng(1), (320, 240), anatomy=anatomy, level=0.9)
+    assert not scene.annotations
+    assert not scene.truth.any()
 
 
 def test_blurring_keeps_the_light():

@@ -23,6 +23,7 @@ _E4500_PIXEL_SIZE_UM = (
 )
 _E4500_SHARE = 1 / 3
 _PUBLISHED_WIDTH = 1600
+_SMALLEST_SCALE = 0.25  # the smallest cells still have a few pixels
 _PUBLISHED_FIELD_UM2 = 1600 * 1200 * PIXEL_SIZE_UM**2
 # Pixels of the camera chip that always glow, as shares of width and height, and how much.
 _HOT = ((0.9894, 0.4333, 190.0), (0.1744, 0.8075, 120.0), (0.2431, 0.8069, 60.0), (0.6031, 0.1406, 45.0))
@@ -307,9 +308,9 @@ def _checked(collection: str, size: tuple[int, int], scale: float | None) -> flo
     if min(size) < SMALLEST_SIDE or size[0] * size[1] > MOST_PIXELS:
         expected = f"sides of {SMALLEST_SIDE} px or more, and {MOST_PIXELS} pixels at most"
         raise InputError("size", expected=expected, found=f"{size[0]}x{size[1]}")
-    chosen = max(0.25, size[0] / _PUBLISHED_WIDTH) if scale is None else scale
-    if not 0.1 <= chosen <= 10:
-        raise InputError("scale", expected="a number from 0.1 to 10", found=f"{chosen:g}")
+    chosen = max(_SMALLEST_SCALE, size[0] / _PUBLISHED_WIDTH) if scale is None else scale
+    if not _SMALLEST_SCALE <= chosen <= 10:
+        raise InputError("scale", expected=f"a number from {_SMALLEST_SCALE} to 10", found=f"{chosen:g}")
     return chosen
 
 

@@ -1,0 +1,669 @@
+"""The audit finds each planted fault, exactly it, and nothing on the clean twin."""
+
+import dataclasses
+import hashlib
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from fncells.archive import INDEX_NAME, index_frame, path_of, write_index
+from fncells.audit import audit_annotations, audit_archive
+from fncells.audit.likeness import Portrait, duplicate_findings
+from fncells.audit.outlines import Measured, size_findings
+from fncells.cells import AnnotatedImage, Cell
+from fncells.errors import InputError
+from fncells.formats import read_annotations, write_annotations
+from fncells.images import Picture, read_picture, write_png
+from fncells.ingest import BuildSettings, build
+from fncells.synthetic import synthesise
+
+SHAPE = (96, 128)
+SHEET = {"trainval": ("1", "2", "3"), "test": ("4", "5"), "unlabelled": ("6",)}
+
+
+def put_png(path, pixels):
+    write_png(path, Picture(path.name, pixels))
+
+
+def scenery(seed, shape=SHAPE):
+    noise = np.random.default_rng(seed).normal(0, 25, (24, 32, 3))
+    return np.clip(cv2.resize(noise, shape[::-1], interpolation=cv2.INTER_CUBIC) + 90, 0, 255).astype(np.uint8)
+
+
+def box(x, y, side=9, **more):
+    """A cell of (side + 1)² pixels."""
+    return Cell((np.array([[x, y], [x + side, y], [x + side, y + side], [x, y + side]], dtype=float),), **more)
+
+
+def cells_of(stem):
+    return tuple(box(10 + 20 * column, 12 + 30 * (int(stem) % 2)) for column in range(5))
+
+
+def annotated(stem, cells):
+    return AnnotatedImage(f"{stem}.png", SHAPE, cells)
+
+
+def put_truth(root, partition, stem, cells):
+    image = annotated(stem, cells)
+    put_png(root / path_of("masks", "green", partition, stem), image.mask.astype(np.uint8) * np.uint8(255))
+    put_png(root / path_of("labels", "green", partition, stem), image.labels.astype(np.uint16))
+
+
+def via_path(root, partition="trainval"):
+    return root / "green" / partition / "ground_truths" / "VIA" / f"annotations_green_{partition}.json"
+
+
+def put_via(root, partition="trainval", changed=None):
+    """Annotations of a partition; `changed` gives other cells to some pictures, None leaves a picture out."""
+    changed = changed or {}
+    told = {
+        stem: changed.get(stem, cells_of(stem))
+        for stem in [*SHEET[partition], *(changed.keys() - set(SHEET[partition]))]
+    }
+    images = [annotated(stem, cells) for stem, cells in told.items() if cells is not None]
+    write_annotations(via_path(root, partition), images, "via")
+
+
+def rows():
+    found = []
+    for partition, stems in SHEET.items():
+        for stem in stems:
+            row = {
+                "image_name": f"{stem}.png",
+                "original_name": f"Mar{stem}bS1C1R1_LHl_200x_g.TIF",
+                "dataset": "green",
+                "partition": partition,
+                "pixel_size_um": 1.0,
+                "n_cells": None if partition == "unlabelled" else 5,
+            }
+            found.append(row)
+    return found
+
+
+def put_index(root, found):
+    write_index(root / INDEX_NAME, index_frame(found))
+
+
+def put_checksums(root):
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    lines = [
+        f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}\n" for name in names if "sha256" not in name
+    ]
+    (root / "checksums.sha256").write_text("".join(lines))
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    root = tmp_path_factory.mktemp("clean")
+    for partition, stems in SHEET.items():
+        for stem in stems:
+            put_png(root / path_of("images", "green", partition, stem), scenery(int(stem)))
+            notes = root / path_of("metadata", "green", partition, stem)
+            notes.parent.mkdir(parents=True, exist_ok=True)
+            notes.write_text("key\tvalue\n")
+            if partition != "unlabelled":
+                put_truth(root, partition, stem, cells_of(stem))
+    put_via(root, "trainval")
+    put_via(root, "test")
+    put_index(root, rows())
+    put_checksums(root)
+    return root
+
+
+def image(root, stem, partition="trainval"):
+    return root / path_of("images", "green", partition, stem)
+
+
+def mask(root, stem, partition="trainval"):
+    return root / path_of("masks", "green", partition, stem)
+
+
+def labels(root, stem, partition="trainval"):
+    return root / path_of("labels", "green", partition, stem)
+
+
+def with_row(**changes):
+    return [{**row, **changes} if row["image_name"] == "2.png" else row for row in rows()]
+
+
+# The faults
+
+
+def orphan_mask(root):
+    put_png(mask(root, "128"), np.zeros(SHAPE, np.uint8))
+
+
+def no_mask(root):
+    mask(root, "2").unlink()
+    labels(root, "2").unlink()
+
+
+def broken_picture(root):
+    image(root, "2").write_bytes(image(root, "2").read_bytes()[:200])
+
+
+def broken_mask(root):
+    mask(root, "2").write_bytes(b"no picture")
+
+
+def broken_mask_without_labels(root):
+    labels(root, "2").unlink()
+    broken_mask(root)
+
+
+def smaller_picture(root):
+    """The mask, the label picture and the annotations were made of the larger one."""
+    put_png(image(root, "2"), scenery(2, (48, 64)))
+
+
+def grey_mask(root):
+    pixels = read_picture(mask(root, "2")).pixels.copy()
+    pixels[20, 15] = 128
+    put_png(mask(root, "2"), pixels)
+
+
+def coloured_mask(root):
+    pixels = np.stack([read_picture(mask(root, "2")).pixels, np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)], 2)
+    put_png(mask(root, "2"), pixels)
+
+
+def mask_of_ones(root):
+    put_png(mask(root, "2"), read_picture(mask(root, "2")).pixels // np.uint8(255))
+
+
+def labels_of_another_picture(root):
+    shutil.copy(labels(root, "1"), labels(root, "2"))
+
+
+def hollow_cell(root):
+    ring = box(10, 12).rings + (np.array([[13, 15], [16, 15], [16, 18], [13, 18]], dtype=float),)
+    cells = (Cell(ring), *cells_of("2")[1:])
+    put_truth(root, "trainval", "2", cells)
+
+
+def speck(root):
+    cells = (*cells_of("2"), box(100, 80, side=1))
+    put_truth(root, "trainval", "2", cells)
+    put_via(root, changed={"2": cells})
+    put_index(root, with_row(n_cells=6))
+
+
+def giant(root):
+    cells = (*cells_of("2"), box(40, 50, side=35))
+    put_truth(root, "trainval", "2", cells)
+    put_via(root, changed={"2": cells})
+    put_index(root, with_row(n_cells=6))
+
+
+def annotation_outside(root):
+    put_via(root, changed={"2": (*cells_of("2"), box(140, 40))})
+
+
+def annotation_on_the_edge(root):
+    cells = (*cells_of("2"), box(119, 60))
+    put_truth(root, "trainval", "2", cells)
+    put_via(root, changed={"2": cells})
+    put_index(root, with_row(n_cells=6))
+
+
+def bow_tie(root):
+    """Its pixels are in the mask as well, so that the crossing is all that is wrong."""
+    cells = (*cells_of("2"), Cell((np.array([[20.0, 60], [36, 76], [36, 60], [20, 76]]),)))
+    put_truth(root, "trainval", "2", cells)
+    put_via(root, changed={"2": cells})
+    put_index(root, with_row(n_cells=6))
+
+
+def slip_at_a_corner(root):
+    """A small loop, as a hurried click leaves."""
+    ring = np.array([[20.0, 60], [31, 60], [31, 72], [20, 72], [22, 74], [22, 70]])
+    cells = (*cells_of("2"), Cell((ring,)))
+    put_truth(root, "trainval", "2", cells)
+    put_via(root, changed={"2": cells})
+    put_index(root, with_row(n_cells=6))
+
+
+def outline_of_two_points(root):
+    """A click and a double click; it has drawn two pixels of a cell that is there."""
+    put_via(root, changed={"2": (*cells_of("2"), Cell((np.array([[12.0, 14], [13, 14]]),)))})
+
+
+def cell_drawn_twice(root):
+    put_via(root, changed={"2": (*cells_of("2"), box(10, 12))})
+
+
+def mask_of_an_older_version(root):
+    put_via(root, changed={"2": cells_of("2")[:3]})
+
+
+def mask_slightly_off(root):
+    """One pixel column more, 10 of 510."""
+    wider = Cell((np.array([[10.0, 12], [20, 12], [20, 21], [10, 21]]),))
+    put_via(root, changed={"2": (wider, *cells_of("2")[1:])})
+
+
+def neighbours_merged(root):
+    cells = (box(10, 12), box(20, 12), *cells_of("2")[2:])
+    put_truth(root, "trainval", "2", cells)
+    labels(root, "2").unlink()
+    put_via(root, changed={"2": cells})
+    put_index(root, with_row(n_cells=4))
+
+
+def picture_not_annotated(root):
+    put_via(root, changed={"2": None})
+
+
+def annotations_of_a_stranger(root):
+    put_via(root, changed={"77": cells_of("1")})
+
+
+def annotations_for_another_size(root):
+    images = [annotated(stem, cells_of(stem)) for stem in ("1", "3")]
+    images.append(AnnotatedImage("2.png", (200, 200), cells_of("2")))
+    write_annotations(via_path(root), images, "via")
+
+
+def broken_annotations(root):
+    text = via_path(root).read_text()
+    via_path(root).write_text(text.replace('"all_points_y"', '"all_points_z"', 1))
+
+
+def twin(root):
+    shutil.copy(image(root, "1"), image(root, "2"))
+
+
+def twin_across_partitions(root):
+    shutil.copy(image(root, "1"), image(root, "4", "test"))
+
+
+def twin_turned(root):
+    put_png(image(root, "2"), np.ascontiguousarray(read_picture(image(root, "1")).pixels[::-1, ::-1]))
+
+
+def twin_saved_anew_across_partitions(root):
+    data = cv2.imencode(".jpg", read_picture(image(root, "1")).pixels, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    put_png(image(root, "4", "test"), np.ascontiguousarray(cv2.imdecode(data, 1)[:, ::-1]))
+
+
+def slice_in_both_partitions(root):
+    put_index(root, with_row(original_name="Mar4b_S1C1R1_LHl_20_y.TIF"))
+
+
+def animal_in_both_partitions(root):
+    put_index(root, with_row(original_name="Mar4bS2C1R1_LHl_200x_g.TIF"))
+
+
+def row_without_picture(root):
+    put_index(root, [*rows(), {"image_name": "99.png", "dataset": "green", "partition": "test"}])
+
+
+def picture_without_row(root):
+    put_index(root, [row for row in rows() if row["image_name"] != "2.png"])
+
+
+def row_of_nothing(root):
+    """A note below the table is no picture."""
+    put_index(root, [*rows(), {"original_name": "checked in May"}, rows()[1]])
+
+
+def row_twice(root):
+    put_index(root, [*rows(), rows()[1]])
+
+
+def row_of_another_partition(root):
+    put_index(root, with_row(partition="test"))
+
+
+def row_with_another_count(root):
+    put_index(root, with_row(n_cells=7))
+
+
+def broken_index(root):
+    (root / INDEX_NAME).write_bytes(b"no workbook")
+
+
+def lost_metadata(root):
+    (root / path_of("metadata", "green", "trainval", "2")).unlink()
+
+
+VIA = "green/trainval/ground_truths/VIA/annotations_green_trainval.json"
+FAULTS = [
+    (orphan_mask, "serious", "mask-without-picture", "green/trainval/ground_truths/masks/128.png"),
+    (broken_picture, "serious", "unreadable", "green/trainval/images/2.png"),
+    (broken_mask, "serious", "unreadable", "green/trainval/ground_truths/masks/2.png"),
+    (broken_mask_without_labels, "serious", "unreadable", "green/trainval/ground_truths/masks/2.png"),
+    (grey_mask, "serious", "non-binary-mask", "green/trainval/ground_truths/masks/2.png"),
+    (coloured_mask, "serious", "non-binary-mask", "green/trainval/ground_truths/masks/2.png"),
+    (mask_of_ones, "minor", "mask-values", "green/trainval/ground_truths/masks/2.png"),
+    (hollow_cell, "minor", "hole", "green/trainval/ground_truths/masks/2.png"),
+    (speck, "minor", "speck", "green/trainval/ground_truths/masks/2.png"),
+    (giant, "minor", "odd-size", "green/trainval/ground_truths/masks/2.png"),
+    (annotation_outside, "serious", "outside", VIA),
+    (annotation_on_the_edge, "minor", "outside", VIA),
+    (bow_tie, "serious", "crossing-edges", VIA),
+    (slip_at_a_corner, "minor", "crossing-edges", VIA),
+    (outline_of_two_points, "minor", "no-area", VIA),
+    (cell_drawn_twice, "serious", "drawn-twice", VIA),
+    (mask_of_an_older_version, "serious", "mask-disagreement", VIA),
+    (mask_slightly_off, "minor", "mask-disagreement", VIA),
+    (neighbours_merged, "minor", "merged-cells", VIA),
+    (picture_not_annotated, "serious", "picture-without-annotations", VIA),
+    (annotations_of_a_stranger, "serious", "annotations-without-picture", VIA),
+    (annotations_for_another_size, "serious", "size-mismatch", VIA),
+    (broken_annotations, "serious", "unreadable", VIA),
+    (twin, "minor", "duplicate-picture", "green/trainval/images/2.png"),
+    (twin_across_partitions, "serious", "duplicate-picture", "green/test/images/4.png"),
+    (twin_turned, "minor", "near-duplicate", "green/trainval/images/2.png"),
+    (twin_saved_anew_across_partitions, "serious", "near-duplicate", "green/test/images/4.png"),
+    (animal_in_both_partitions, "note", "animal-across-partitions", INDEX_NAME),
+    (row_without_picture, "serious", "row-without-picture", INDEX_NAME),
+    (picture_without_row, "serious", "picture-without-row", "green/trainval/images/2.png"),
+    (row_of_nothing, "serious", "index-row-twice", INDEX_NAME),
+    (row_twice, "serious", "index-row-twice", INDEX_NAME),
+    (row_of_another_partition, "serious", "index-partition", INDEX_NAME),
+    (row_with_another_count, "minor", "index-count", INDEX_NAME),
+    (broken_index, "serious", "unreadable", INDEX_NAME),
+    (lost_metadata, "minor", "metadata-missing", "green/trainval/images/2.png"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def archive(clean, tmp_path):
+    return shutil.copytree(clean, tmp_path / "archive")
+
+
+def found(findings):
+    return [(one.severity, one.kind, one.file) for one in findings]
+
+
+def test_the_clean_twin_has_nothing_wrong(clean):
+    assert audit_archive(clean) == []
+
+
+@pytest.mark.parametrize(
+    ("plant", "severity", "kind", "file"), FAULTS, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_a_planted_fault_is_found_and_nothing_else(archive, plant, severity, kind, file):
+    plant(archive)
+    put_checksums(archive)
+    findings = audit_archive(archive)
+    assert found(findings) == [(severity, kind, file)]
+    assert findings[0].why
+    assert findings[0].advice
+
+
+@pytest.mark.parametrize(
+    ("plant", "expected"),
+    [
+        # A fault that shows in several files is told for each of them.
+        (no_mask, [("serious", "picture-without-mask", "green/trainval/images/2.png")]),
+        (
+            smaller_picture,
+            [
+                ("serious", "size-mismatch", VIA),
+                ("serious", "size-mismatch", "green/trainval/ground_truths/labels/2.png"),
+                ("serious", "size-mismatch", "green/trainval/ground_truths/masks/2.png"),
+            ],
+        ),
+        (
+            labels_of_another_picture,
+            [
+                ("serious", "mask-disagreement", VIA),
+                ("serious", "labels-disagreement", "green/trainval/ground_truths/labels/2.png"),
+            ],
+        ),
+        (
+            slice_in_both_partitions,
+            [
+                ("serious", "slice-across-partitions", "green/test/images/4.png"),
+                ("note", "animal-across-partitions", INDEX_NAME),
+            ],
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_fault_with_consequences_is_found_with_them(archive, plant, expected):
+    plant(archive)
+    put_checksums(archive)
+    assert sorted(found(audit_archive(archive))) == sorted(expected)
+
+
+def test_checksums_tell_what_was_changed_lost_or_added(archive):
+    (archive / "green" / "trainval" / "metadata" / "1.txt").write_text("other\n")
+    (archive / "green" / "unlabelled" / "metadata" / "6.txt").unlink()
+    (archive / "green" / "unlabelled" / "metadata").rmdir()
+    (archive / "notes.txt").write_text("mine")
+    (archive / ".hidden").write_text("")
+    with (archive / "checksums.sha256").open("a") as file:
+        file.write(f"what is this\n{'0' * 64}  ../outside\n")
+    assert found(audit_archive(archive)) == [
+        ("serious", "checksum-without-file", "../outside"),
+        ("serious", "checksum-mismatch", "green/trainval/metadata/1.txt"),
+        ("serious", "checksum-without-file", "green/unlabelled/metadata/6.txt"),
+        ("minor", "checksum-line", "checksums.sha256"),
+        ("note", "file-without-checksum", "notes.txt"),
+    ]
+
+
+def test_places_are_told(archive):
+    bow_tie(archive)
+    put_checksums(archive)
+    [finding] = audit_archive(archive)
+    assert finding.place == "2.png, x 28, y 68"
+
+
+def test_many_places_are_cut_short(archive):
+    put_truth(archive, "trainval", "2", tuple(box(5 + 20 * column, 60, side=1) for column in range(5)))
+    findings = [one for one in audit_archive(archive) if one.kind == "speck"]
+    assert findings[0].place.endswith("; and 2 more")
+    assert findings[0].why.startswith("5 regions are")
+
+
+def test_an_archive_as_published_without_labels_index_and_checksums_is_fine(archive):
+    shutil.rmtree(archive / "green" / "trainval" / "ground_truths" / "labels")
+    (archive / INDEX_NAME).unlink()
+    (archive / "checksums.sha256").unlink()
+    assert audit_archive(archive) == []
+
+
+def test_one_collection_can_be_audited_alone(archive):
+    twin(archive)
+    (archive / "checksums.sha256").unlink()
+    assert found(audit_archive(archive / "green")) == [("minor", "duplicate-picture", "green/trainval/images/2.png")]
+
+
+def test_label_folders_of_other_tools_are_held_against_the_masks(archive):
+    folder = archive / "green" / "test" / "ground_truths" / "stardist"
+    write_annotations(folder, [annotated(stem, cells_of(stem)) for stem in SHEET["test"]], "labels")
+    put_checksums(archive)
+    assert audit_archive(archive) == []
+    write_annotations(folder, [annotated(stem, cells_of(stem)[:4]) for stem in SHEET["test"]], "labels")
+    put_checksums(archive)
+    expected = ("serious", "mask-disagreement", "green/test/ground_truths/stardist")
+    assert found(audit_archive(archive)) == [expected, expected]
+
+
+def test_no_archive_is_refused(tmp_path):
+    with pytest.raises(InputError, match="nothing of that name"):
+        audit_archive(tmp_path / "none")
+
+
+def test_findings_are_plain_values(archive):
+    lost_metadata(archive)
+    put_checksums(archive)
+    [finding] = audit_archive(archive)
+    assert set(dataclasses.asdict(finding)) == {"severity", "kind", "file", "place", "why", "advice"}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        finding.kind = "other"
+
+
+def test_a_built_synthetic_archive_has_nothing_wrong_but_shared_animals(tmp_path):
+    synthesise(tmp_path / "lab", pictures=5, seed=4, size=(200, 150))
+    build(tmp_path / "lab", tmp_path / "archive", BuildSettings(test_share=0.4))
+    assert {one.kind for one in audit_archive(tmp_path / "archive")} <= {"animal-across-partitions"}
+
+
+# Annotations on their own
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for stem in ("1", "2", "3"):
+        put_png(tmp_path / "pictures" / f"{stem}.png", scenery(int(stem)))
+    return tmp_path / "pictures"
+
+
+@pytest.mark.parametrize("format_name", ["via", "via-csv", "masks", "labels"])
+def test_good_annotations_have_nothing_wrong(pictures, tmp_path, format_name):
+    place = tmp_path / {"via": "a.json", "via-csv": "a.csv"}.get(format_name, "truth")
+    write_annotations(place, [annotated(stem, cells_of(stem)) for stem in ("1", "2", "3")], format_name)
+    assert audit_annotations(place, pictures) == []
+    assert audit_annotations(place) == []
+
+
+def test_wrong_annotations_are_told_with_their_picture(pictures, tmp_path):
+    told = [
+        annotated("1", (Cell((np.array([[20.0, 60], [36, 76], [36, 60], [20, 76]]),)), box(300, 20))),
+        annotated("7", cells_of("1")),
+        annotated("2", (Cell((np.array([[5.0, 5]]),), source_shape="point"), box(5, 5), box(5, 5))),
+    ]
+    write_annotations(tmp_path / "a.csv", told, "via-csv")
+    findings = audit_annotations(tmp_path / "a.csv", pictures)
+    assert found(findings) == [
+        ("serious", "annotations-without-picture", "a.csv"),
+        ("serious", "crossing-edges", "a.csv"),
+        ("serious", "drawn-twice", "a.csv"),
+        ("serious", "outside", "a.csv"),
+        ("note", "picture-without-annotations", "a.csv"),
+    ]
+    assert findings[0].place == "7.png"
+    assert "3.png" in findings[-1].why
+
+
+def test_annotations_whose_picture_differs_or_is_broken(pictures, tmp_path):
+    write_annotations(tmp_path / "truth", [annotated(stem, cells_of(stem)) for stem in ("1", "2", "3")], "labels")
+    put_png(pictures / "1.png", scenery(1, (64, 64)))
+    (pictures / "2.png").write_bytes(b"broken")
+    assert found(audit_annotations(tmp_path / "truth", pictures)) == [
+        ("serious", "size-mismatch", "1.png"),
+        ("serious", "unreadable", "2.png"),
+    ]
+
+
+def test_masks_are_judged_by_their_values_and_holes(tmp_path):
+    flat = annotated("1", cells_of("1")).mask.astype(np.uint8)
+    hollow = flat * np.uint8(255)
+    hollow[45:48, 15:18] = 0
+    put_png(tmp_path / "1.png", flat)
+    put_png(tmp_path / "2.png", hollow)
+    put_png(tmp_path / "3.png", np.stack([flat * np.uint8(255)] * 3, axis=2))
+    findings = audit_annotations(tmp_path)
+    assert found(findings) == [("minor", "mask-values", "1.png"), ("minor", "hole", "2.png")]
+    assert findings[1].place == "x 16, y 46"
+
+
+def test_annotations_that_end_in_nonsense_are_told(tmp_path):
+    write_annotations(tmp_path / "a.csv", [annotated("1", cells_of("1")), annotated("2", cells_of("2"))], "via-csv")
+    with (tmp_path / "a.csv").open("a") as file:
+        file.write("3.png,-1,{},1\n")
+    assert [one.kind for one in audit_annotations(tmp_path / "a.csv")] == ["unreadable"]
+    with pytest.raises(InputError, match="nothing of that name"):
+        audit_annotations(tmp_path / "b.csv")
+
+
+def test_crossings_in_outlines_far_beyond_any_picture_are_serious(tmp_path):
+    wide = Cell((np.array([[0.0, 0], [9e5, 9e5], [9e5, 0], [0, 9e5]]),))
+    write_annotations(tmp_path / "a.json", [AnnotatedImage("1.png", None, (wide,))], "via")
+    [finding] = audit_annotations(tmp_path / "a.json")
+    assert (finding.severity, finding.kind) == ("serious", "crossing-edges")
+
+
+# Sizes and likeness
+
+
+def measured(areas, um):
+    areas = np.array(areas)
+    return Measured("mask.png", areas, np.zeros((len(areas), 2)), um)
+
+
+def test_sizes_are_held_against_table_1_where_pixels_are_calibrated():
+    assert not list(size_findings("green", [measured([72] * 30 + [20, 220], 1.0)]))
+    [finding] = size_findings("green", [measured([72] * 30 + [400], 1.0)])
+    assert (finding.severity, finding.kind) == ("minor", "odd-size")
+    assert "12.41 to 227.04 µm²" in finding.why
+    # The same areas in pixels of half a micrometre are small for red cells, and usual for yellow ones.
+    assert [one.kind for one in size_findings("red", [measured([40] * 30, 0.5)])] == ["odd-size"]
+    assert not list(size_findings("yellow", [measured([400] * 30, 0.5)]))
+
+
+def test_sizes_are_held_against_each_other_where_nothing_is_known():
+    usual = np.random.default_rng(0).lognormal(5, 0.2, 200).astype(int).tolist()
+    assert not list(size_findings(None, [measured(usual, None)]))
+    [finding] = size_findings("mine", [measured([*usual, 5000], None)])
+    assert (finding.severity, finding.kind) == ("note", "odd-size")
+    assert not list(size_findings(None, [measured([100, 5000], None)]))
+    assert not list(size_findings(None, []))
+
+
+def portrait(name, pixels, collection="green", partition="trainval"):
+    digest = hashlib.sha256(pixels.tobytes()).hexdigest()
+    return Portrait(name, collection, partition, digest, Portrait.features_of(pixels))
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_a_picture_is_known_again_however_it_lies(turn):
+    one = scenery(1)
+    other = np.rot90(one, turn % 4)
+    other = np.ascontiguousarray(other if turn < 4 else other[:, ::-1])
+    kinds = [finding.kind for finding in duplicate_findings([portrait("a", one), portrait("b", other)])]
+    assert kinds == (["duplicate-picture"] if turn == 0 else ["near-duplicate"])
+
+
+def test_a_brighter_smaller_noisier_copy_is_known_again_and_another_picture_is_not():
+    one = scenery(1)
+    noise = np.random.default_rng(0).normal(0, 3, (48, 64, 3))
+    copy = np.clip(cv2.resize(one, (64, 48), interpolation=cv2.INTER_AREA) * 1.3 + noise, 0, 255).astype(np.uint8)
+    assert [found.file for found in duplicate_findings([portrait("a", one), portrait("b", copy)])] == ["b"]
+    strangers = [portrait(str(seed), scenery(seed)) for seed in range(300)]
+    assert not list(duplicate_findings(strangers))
+
+
+def test_pictures_without_structure_and_of_other_collections_are_not_compared():
+    black = np.zeros(SHAPE, np.uint8)
+    dark = np.ones(SHAPE, np.uint8)
+    assert Portrait.features_of(black) is None
+    assert not list(duplicate_findings([portrait("a", black), portrait("b", dark)]))
+    turned = np.ascontiguousarray(scenery(1)[::-1])
+    assert not list(duplicate_findings([portrait("a", scenery(1)), portrait("b", turned, collection="red")]))
+
+
+def test_hot_pixels_do_not_make_pictures_alike():
+    rng = np.random.default_rng(0)
+    pictures = []
+    for name in "ab":
+        pixels = rng.integers(3, 6, (192, 256), dtype=np.uint8)
+        pixels[50, 60] = pixels[150, 200] = 255
+        pictures.append(portrait(name, pixels))
+    assert not list(duplicate_findings(pictures))
+
+
+# Real pictures
+
+
+def test_real_masks_have_no_serious_findings_that_are_not_there(data):
+    for collection in ("yellow", "red"):
+        folder = data / "fnc" / collection
+        assert audit_annotations(folder / "masks", folder / "images") == []
+    old = audit_annotations(data / "fnc" / "yellow_masks_v0_uint16", data / "fnc" / "yellow" / "images")
+    assert [one.kind for one in old if one.severity == "serious"] == ["annotations-without-picture"]
+    assert {one.kind for one in old if one.severity == "minor"} == {"mask-values"}
+
+
+def test_real_outlines_read_back_from_via_are_whole(data, tmp_path):
+    folder = data / "fnc" / "yellow"
+    images = read_annotations(folder / "masks", "masks", folder / "images")
+    write_annotations(tmp_path / "yellow.json", images, "via")
+    assert audit_annotations(tmp_path / "yellow.json", folder / "images") == []
