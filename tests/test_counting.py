@@ -56,14 +56,18 @@ def save(path, pixels):
     return path
 
 
-@pytest.fixture
-def folder(tmp_path):
-    place = tmp_path / "in"
+def save_pictures(place):
+    """Three pictures with 2, 3 and 0 cells, and a broken one."""
     save(place / "Mar22bS1C2R1_VLPAGl_200x_y.png", squares((5, 5), (30, 30)))
     save(place / "MAR22bS1C2R2_VLPAGr_200x_y.png", squares((5, 5), (30, 30), (50, 10)))
     save(place / "sub" / "RT353S2C1R5_r1.tif", squares())
     (place / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     return place
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return save_pictures(tmp_path / "in")
 
 
 def run(inputs, out, settings=None, **more):
@@ -324,6 +328,16 @@ def test_labels_outlines_and_overlays_show_the_cells_that_were_counted(folder, t
     assert cv2.imread(str(out / "overlays" / overlays[0])).shape == (256, 256, 3)
 
 
+def test_outlines_are_kept_under_the_keys_that_via_gives_the_pictures(folder, tmp_path):
+    run(folder, tmp_path / "out")
+    pictures = json.loads((tmp_path / "out" / "cells.via.json").read_text())
+    assert len(pictures) == 3
+    for key, picture in pictures.items():
+        size = (folder / picture["filename"]).stat().st_size
+        assert picture["size"] == size
+        assert key == f"{picture['filename']}{size}"
+
+
 def test_overlays_are_left_out_if_not_wanted(folder, tmp_path):
     run(folder, tmp_path / "out", CountSettings(overlays=False))
     assert not (tmp_path / "out" / "overlays").exists()
@@ -425,65 +439,6 @@ def test_more_cells_than_sixteen_bits_hold_are_written_as_tiff(tmp_path):
     tifffile.imwrite(tmp_path / "labels" / "a.tif", (labels > 0).astype(np.uint8) * 3)
     count([tmp_path / "in"], tmp_path / "out", settings)
     assert [path.name for path in (tmp_path / "out" / "labels").iterdir()] == ["a.png"]
-
-
-# --- predictions of other tools
-
-
-def test_label_pictures_of_another_tool_replace_the_model(folder, tmp_path):
-    labels = np.zeros((SIZE, SIZE), dtype=np.uint16)
-    labels[2:6, 2:6], labels[2:6, 6:9] = 5, 9
-    save(tmp_path / "cp" / "Mar22bS1C2R1_VLPAGl_200x_y_cp_masks.png", labels)
-    save(tmp_path / "cp" / "sub" / "RT353S2C1R5_r1.tif", labels * 0)
-    summary = count([folder], tmp_path / "out", CountSettings(predictions=tmp_path / "cp"))
-    assert summary.model_sha256 is None
-    assert {one.picture: one.n_cells for one in summary.pictures if one.status == "counted"} == {
-        "Mar22bS1C2R1_VLPAGl_200x_y.png": 2,
-        "sub/RT353S2C1R5_r1.tif": 0,
-    }
-    assert "found none" in summary.failures["MAR22bS1C2R2_VLPAGr_200x_y.png"]
-    cells = table(tmp_path / "out" / "cells.csv")
-    assert cells["cell"].tolist() == ["5", "9"]
-    assert set(cells["score"]) == {""}
-    assert "predictions" in files.read_record(tmp_path / "out")["settings"]
-
-
-def test_masks_among_the_pictures_are_not_counted_as_pictures(tmp_path):
-    save(tmp_path / "in" / "a.png", squares((5, 5)))
-    save(tmp_path / "in" / "a_masks.png", np.where(squares((5, 5), (20, 20)) > 100, 255, 0).astype(np.uint8))
-    summary = count([tmp_path / "in"], tmp_path / "out", CountSettings(predictions=tmp_path / "in"))
-    assert [(one.picture, one.n_cells) for one in summary.pictures] == [("a.png", 2)]
-
-
-def test_a_folder_of_masks_below_the_pictures_is_not_counted(tmp_path):
-    save(tmp_path / "in" / "a.png", squares((5, 5)))
-    for name in ("a", "other"):
-        save(tmp_path / "in" / "masks" / f"{name}.png", np.where(squares((5, 5)) > 100, 255, 0).astype(np.uint8))
-    summary = count([tmp_path / "in"], tmp_path / "out", CountSettings(predictions=tmp_path / "in" / "masks"))
-    assert [(one.picture, one.n_cells) for one in summary.pictures] == [("a.png", 1)]
-
-
-def test_annotations_in_one_file_replace_the_model(folder, tmp_path):
-    run(folder, tmp_path / "first")
-    via = tmp_path / "first" / "cells.via.json"
-    summary = count([folder], tmp_path / "out", CountSettings(predictions=via))
-    assert {one.picture: one.n_cells for one in summary.pictures if one.status == "counted"} == {
-        "Mar22bS1C2R1_VLPAGl_200x_y.png": 2,
-        "MAR22bS1C2R2_VLPAGr_200x_y.png": 3,
-        "sub/RT353S2C1R5_r1.tif": 0,
-    }
-    before = tree(tmp_path / "out")
-    count([folder], tmp_path / "out", CountSettings(predictions=via))
-    assert tree(tmp_path / "out") == before
-
-
-def test_predictions_of_another_size_fail_and_missing_ones_are_refused(tmp_path):
-    save(tmp_path / "in" / "a.png", squares())
-    save(tmp_path / "small" / "a.png", np.zeros((9, 7), np.uint8))
-    summary = count([tmp_path / "in"], tmp_path / "out", CountSettings(predictions=tmp_path / "small"))
-    assert summary.failures == {"a.png": "a.png: expected 64 x 64 pixels, as the picture has, found 7 x 9"}
-    with pytest.raises(InputError, match="predictions"):
-        count([tmp_path / "in"], tmp_path / "out", CountSettings(predictions=tmp_path / "gone"))
 
 
 # --- predict
@@ -619,22 +574,8 @@ def test_leftovers_of_a_killed_run_for_other_pictures_are_removed(folder, tmp_pa
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(counting, "_write_tables", stop)
+        patch.setattr(counting, "write_tables", stop)
         with pytest.raises(Killed):
             run(folder, out)
     run(folder / "sub", out)
     assert sorted(path.name for path in out.rglob("*.png")) == ["RT353S2C1R5_r1.png"] * 2
-
-
-# --- real pictures
-
-
-def test_published_masks_give_the_published_counts(data, tmp_path):
-    masks = tmp_path / "masks"
-    masks.mkdir()
-    for collection in ("yellow", "red"):
-        for file in (data / "fnc" / collection / "masks").iterdir():
-            (masks / file.name).symlink_to(file)
-    inputs = [data / "fnc" / collection / "images" for collection in ("yellow", "red")]
-    summary = count(inputs, tmp_path / "out", CountSettings(predictions=masks))
-    assert sorted(one.n_cells for one in summary.pictures) == [5, 6, 13, 57]

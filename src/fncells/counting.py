@@ -16,11 +16,10 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -30,21 +29,21 @@ from numpy.typing import NDArray
 import fncells
 from fncells import files
 from fncells.cells import AnnotatedImage, Cell
+from fncells.count_tables import PictureCount, write_tables
 from fncells.errors import FncellsError, InputError
 from fncells.files import Source
-from fncells.formats import CODECS, read_annotations, recognise, write_annotations
+from fncells.formats import CODECS, write_annotations
 from fncells.formats.pictures import FILE_SIZE
-from fncells.formats.rasters import looks_like_mask, write_raster
+from fncells.formats.rasters import write_raster
 from fncells.images import Picture, PixelSize, read_picture
 from fncells.inference import Model
 from fncells.ledger import LEDGER_NAME, Ledger
 from fncells.measure import measure_cells
-from fncells.names import Specimen, parse_name
+from fncells.names import parse_name
 from fncells.overlay import overlay
+from fncells.predictions import Prediction, Predictions
+from fncells.published import LEVELS, TABLE_1
 from fncells.separation import SeparationSettings, separate
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["CountSettings", "CountSummary", "Detector", "PictureCount", "count", "predict"]
 
@@ -55,25 +54,6 @@ _OTHER_PICTURES = frozenset(
     {".bmp", ".czi", ".dv", ".gif", ".heic", ".ims", ".jp2", ".lif", ".lsm", ".mrxs", ".nd2", ".ndpi", ".oib", ".oif"}
     | {".scn", ".stk", ".svs", ".vsi", ".webp"}
 )
-# What Cellpose, StarDist, ilastik and CellProfiler users append to the picture's name.
-_PREDICTION_ENDINGS = ("", "_cp_masks", "_masks", "_mask", "_labels", "_label", "_predictions")
-
-
-class _Usual(NamedTuple):
-    """Equivalent diameters of annotated cells in µm."""
-
-    least: float
-    tenth: float
-    ninetieth: float
-    most: float
-
-
-# Table 1 of Clissa et al., FNC v2.
-_USUAL_DIAMETERS = {
-    "green": _Usual(3.97, 7.88, 11.54, 17.0),
-    "red": _Usual(5.62, 11.66, 23.20, 32.76),
-    "yellow": _Usual(4.74, 9.18, 16.67, 26.42),
-}
 _ENOUGH_CELLS = 5  # below this a median says little, and only what no annotated cell measures is remarked upon
 _SATURATED_PERCENT = 1.0
 _DARK_SHARE = 5 / 255  # of the full scale
@@ -142,55 +122,6 @@ class CountSettings:
             raise InputError("workers", expected="1 or more", found=found)
         if self.model is not None and self.predictions is not None:
             raise InputError("model", expected="a model or predictions", found="both", advice="leave one out")
-
-
-@dataclass(frozen=True)
-class PictureCount:
-    """One row of ``counts.csv``; None is unknown.
-
-    Attributes
-    ----------
-    picture
-        Name relative to the input, suffix included.
-    status
-        ``counted`` or ``failed``.
-    n_cells
-        Number of cells; None where counting failed, which is not the same as 0.
-    reason
-        Why it failed, else empty.
-    notes
-        What a careful reader should know before trusting the count, else empty.
-    width_px, height_px
-        Size of the picture.
-    signal_percent
-        Share of the pixels that belong to cells.
-    saturated_percent
-        Share of the pixels at the camera's upper limit.
-    median_diameter_px, median_diameter_um
-        Median of the cells' equivalent diameters.
-    density_per_mm2
-        Cells a square millimetre of the picture.
-    pixel_size_um, pixel_size_source
-        Micrometres a pixel, and who says so.
-    specimen
-        What the name tells.
-    """
-
-    picture: str
-    status: str
-    n_cells: int | None = None
-    reason: str = ""
-    notes: str = ""
-    width_px: int | None = None
-    height_px: int | None = None
-    signal_percent: float | None = None
-    saturated_percent: float | None = None
-    median_diameter_px: float | None = None
-    median_diameter_um: float | None = None
-    density_per_mm2: float | None = None
-    pixel_size_um: float | None = None
-    pixel_size_source: str | None = None
-    specimen: Specimen = field(default_factory=Specimen)
 
 
 @dataclass(frozen=True)
@@ -277,7 +208,8 @@ def count(
         artefacts = _Artefacts(out, ledger)
         results = _results(plan, engine, ledger, artefacts)
         summary = CountSummary(out, _picture_counts(plan, results), engine.model_sha256)
-        _write_tables(out, summary, results)
+        found = {name: result.finding["measures"] for name, result in results.items() if result.finding is not None}
+        write_tables(out, summary.pictures, found, engine.model_sha256)
         write_annotations(out / "cells.via.json", _images(plan, results, ledger), "via")
         artefacts.remove_stale()
     _write_record(out, "count", plan, results, engine, {"overlays": settings.overlays})
@@ -347,7 +279,7 @@ class _Plan:
 
     sources: list[Source]
     hopeless: dict[str, str]
-    predictions: "_Predictions | None"
+    predictions: Predictions | None
 
 
 def _planned(inputs: Sequence[Path], out: Path, settings: CountSettings) -> _Plan:
@@ -363,7 +295,7 @@ def _planned(inputs: Sequence[Path], out: Path, settings: CountSettings) -> _Pla
     sources = [source for source in files.find_pictures(present) if own not in source.path.resolve().parents]
     predictions = None
     if settings.predictions is not None:
-        predictions = _Predictions(settings.predictions, sources)
+        predictions = Predictions(settings.predictions, sources)
         sources = [source for source in sources if not predictions.holds(source)]
     if not sources:
         given = ", ".join(str(path) for path in inputs) or "nothing given"
@@ -385,87 +317,6 @@ def _unreadable_kinds(path: Path, own: Path) -> Iterator[tuple[str, str]]:
             yield found.relative_to(path).as_posix(), reason
 
 
-class _Prediction(NamedTuple):
-    """What another tool says of one picture: a label picture, a mask, or cells that have been read already."""
-
-    place: Path
-    kind: str
-    image: AnnotatedImage | None
-
-    def digest(self) -> str:
-        """Checksum of the cells."""
-        if self.image is None:
-            return f"{self.kind} {files.sha256(self.place)}"
-        return f"{self.kind} {_digest([_as_json(self.image), self.image.shape])}"
-
-    def read(self, source: Source, shape: tuple[int, int]) -> AnnotatedImage:
-        """Give the cells; refused if they are of a picture of another size."""
-        image = self.image or next(iter(CODECS[self.kind].read(self.place, None)))
-        if image.shape not in (None, shape):
-            found = _said(image.shape)
-            raise InputError(self.place, expected=f"{_said(shape)} pixels, as the picture has", found=found)
-        return replace(image, name=source.name, shape=shape)
-
-
-class _Predictions:
-    """Cells from another tool, found by the stems of the pictures' names.
-
-    Parameters
-    ----------
-    path
-        A folder of label pictures or masks, or annotations in any format.
-    sources
-        The pictures.
-    """
-
-    def __init__(self, path: Path, sources: Sequence[Source]) -> None:
-        if not path.exists():
-            raise InputError(path, expected="predictions: label pictures, masks or annotations", found="nothing")
-        self._path = path
-        self._by_stem: dict[str, _Prediction] = {}
-        pictures = self._pictures(sources) if path.is_dir() else {}
-        # One picture of a folder of labels may hold a single cell of value 1; the folder as a whole tells what it is.
-        kind = "masks" if all(looks_like_mask(file) for file in pictures.values()) else "labels"
-        self._by_stem = {stem: _Prediction(file, kind, None) for stem, file in pictures.items()}
-        if not pictures:
-            kind = recognise(path)
-            images = read_annotations(path, kind)
-            self._by_stem = {image.stem: _Prediction(path, kind, image) for image in images}
-        self._used = {file.resolve() for file in pictures.values()}
-
-    def _pictures(self, sources: Sequence[Source]) -> dict[str, Path]:
-        there = {_stem(source.name): source.path for source in files.find_pictures([self._path])}
-        found = {}
-        for source in sources:
-            stem = _stem(source.name)
-            candidates = (there.get(f"{stem}{ending}") for ending in _PREDICTION_ENDINGS)
-            fitting = (file for file in candidates if file and file.resolve() != source.path.resolve())
-            if file := next(fitting, None):
-                found[stem] = file
-        return found
-
-    def holds(self, source: Source) -> bool:
-        """Whether this is no picture but a prediction that lies among the pictures."""
-        place, folder = source.path.resolve(), self._path.resolve()
-        root = place.parents[source.name.count("/")]
-        return place in self._used or (folder in place.parents and root in folder.parents)
-
-    def of(self, source: Source) -> _Prediction:
-        """Give what there is for a picture; refused if there is nothing."""
-        prediction = self._by_stem.get(_stem(source.name))
-        if prediction is None:
-            raise InputError(source.path, expected=f"a prediction named {_stem(source.name)}", found="none")
-        return prediction
-
-
-def _said(shape: tuple[int, int] | None) -> str:
-    return "unknown" if shape is None else f"{shape[1]} x {shape[0]}"
-
-
-def _stem(name: str) -> str:
-    return str(PurePosixPath(name).with_suffix(""))
-
-
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
@@ -484,7 +335,7 @@ class _Task(NamedTuple):
     """A picture to look at; what was found in it earlier, where only its pictures are missing."""
 
     source: Source
-    prediction: _Prediction | None
+    prediction: Prediction | None
     known: dict[str, Any] | None
 
 
@@ -535,9 +386,9 @@ class _Engine:
         """The model, loaded once in each process."""
         return self._given or _loaded(self.settings.model, self._threads)
 
-    def basis(self, source: Source, prediction: _Prediction | None) -> _Basis:
+    def basis(self, source: Source, prediction: Prediction | None) -> _Basis:
         """Tell all that the cells of a picture depend on."""
-        sha256, origin = files.sha256(source.path), prediction.digest() if prediction else None
+        sha256, origin = files.sha256(source.path), _told(prediction) if prediction else None
         separation = None if self.separation is None else asdict(self.separation)
         detection = [self.model_sha256, self.settings.diameter, separation]
         digest = _digest([fncells.__version__, sha256, origin, detection, self.settings.pixel_size])
@@ -619,6 +470,13 @@ class _Engine:
 @lru_cache(maxsize=1)
 def _loaded(model: Path | None, threads: int) -> Detector:
     return Model.load(model, threads)
+
+
+def _told(prediction: Prediction) -> str:
+    """Checksum of what another tool says."""
+    told = prediction.image
+    checksum = files.sha256(prediction.place) if told is None else _digest([_as_json(told), told.shape])
+    return f"{prediction.kind} {checksum}"
 
 
 def _processors() -> int:
@@ -716,10 +574,11 @@ class _Artefacts:
 
     def announce(self, names: Sequence[str], overlays: bool) -> None:
         """Note what is going to be made before it is, so that the files of a run that is killed are known as ours."""
-        coming = [f"labels/{_stem(name)}.png" for name in names]
-        coming += [f"overlays/{_stem(name)}.png" for name in names if overlays]
+        stems = [PurePosixPath(name).with_suffix("") for name in names]
+        coming = [f"labels/{stem}.png" for stem in stems]
+        coming += [f"overlays/{stem}.png" for stem in stems if overlays]
         # A label picture of very many cells is a TIFF; a file of that name that is there already is somebody else's.
-        large = (f"labels/{_stem(name)}.tif" for name in names)
+        large = (f"labels/{stem}.tif" for stem in stems)
         coming += [path for path in large if path in self._earlier or not (self._out / path).exists()]
         self._earlier |= dict.fromkeys(coming)
         self._ledger.put("artefacts", "made", self._earlier)
@@ -820,10 +679,7 @@ def _images(plan: _Plan, results: Mapping[str, _Result], ledger: Ledger) -> Iter
             yield _from_json(source.name, finding, {FILE_SIZE: source.path.stat().st_size})
 
 
-# -------------------------------------------------------------------------------------------------------------- the tables
-
-_SPECIMEN_COLUMNS = ("species", "animal", "sample", "column", "row", "area", "side", "region", "collection")
-_COUNTS = ("n_cells", "width_px", "height_px", "sample", "column", "row")
+# ---------------------------------------------------------------------------------------------------------------- the rows
 
 
 def _picture_counts(plan: _Plan, results: Mapping[str, _Result]) -> tuple[PictureCount, ...]:
@@ -868,100 +724,16 @@ def _diameter_note(median: float | None, cells: int, collection: str | None) -> 
     """Remark on cells whose size no neuron of the collection has; most often the pixel size is wrong."""
     if median is None:
         return []
-    known = [_USUAL_DIAMETERS[collection]] if collection in _USUAL_DIAMETERS else list(_USUAL_DIAMETERS.values())
-    few = cells < _ENOUGH_CELLS or len(known) > 1
-    low = min(usual.least if few else usual.tenth for usual in known)
-    high = max(usual.most if few else usual.ninetieth for usual in known)
-    if low <= median <= high:
+    known = [one for name, one in TABLE_1.items() if name == collection] or list(TABLE_1.values())
+    low, high = (0.0, 1.0) if cells < _ENOUGH_CELLS or len(known) > 1 else (0.1, 0.9)
+    usual = [dict(zip(LEVELS, one.equivalent_diameter_um.quantiles, strict=True)) for one in known]
+    least, most = min(diameters[low] for diameters in usual), max(diameters[high] for diameters in usual)
+    if least <= median <= most:
         return []
     whose = f"for {collection}" if len(known) == 1 else "for neurons of the FNC collections"
     return [
-        f"diameter implausible {whose}: median {median:.3g} µm, usual {low:.3g} to {high:.3g}; check the pixel size"
+        f"diameter implausible {whose}: median {median:.3g} µm, usual {least:.3g} to {most:.3g}; check the pixel size"
     ]
-
-
-def _write_tables(out: Path, summary: CountSummary, results: Mapping[str, _Result]) -> None:
-    counts = _counts_table(summary)
-    files.write_csv(out / "counts.csv", counts)
-    files.write_csv(out / "cells.csv", _cells_table(results))
-    counted = [one for one in summary.pictures if one.status == "counted"]
-    sheets = {
-        "counts": counts,
-        "by_animal": _groups(counted, ("animal", "species", "collection")),
-        "by_area": _groups(counted, ("area", "collection")),
-        "by_side": _groups(counted, ("side", "collection")),
-    }
-    files.write_workbook(out / "counts.xlsx", sheets)
-
-
-def _counts_table(summary: CountSummary) -> "pd.DataFrame":
-    import pandas as pd
-
-    rows = []
-    for one in summary.pictures:
-        row = {name: value for name, value in asdict(one).items() if name != "specimen"}
-        row |= {name: getattr(one.specimen, name) for name in _SPECIMEN_COLUMNS}
-        row["model_sha256"] = summary.model_sha256 if one.status == "counted" else None
-        rows.append(row)
-    # Whole numbers stay whole beside unknown ones.
-    return pd.DataFrame(rows).astype(dict.fromkeys(_COUNTS, "Int64"))
-
-
-def _cells_table(results: Mapping[str, _Result]) -> "pd.DataFrame":
-    """All cells; columns in µm only where any picture's pixel size is known, empty for those where it is not."""
-    import pandas as pd
-
-    nothing = measure_cells(AnnotatedImage("", (1, 1), ()))
-    findings = {name: result.finding["measures"] for name, result in results.items() if result.finding is not None}
-    # The picture with the most columns gives their order; grey and coloured ones differ in those of the intensities.
-    known = sorted(findings.values(), key=len, reverse=True)
-    columns = list(dict.fromkeys(column for measures in [*known, nothing] for column in measures if column != "score"))
-    columns = ["picture", *columns, "score"]
-    tables = []
-    for name, measures in findings.items():
-        if measures["cell"]:
-            unknown = [column for column, values in measures.items() if None in values]
-            table = pd.DataFrame({"picture": [name] * len(measures["cell"]), **measures})
-            tables.append(table.astype(dict.fromkeys(unknown, "float64")))
-    together = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
-    return together.reindex(columns=columns)
-
-
-def _groups(counted: Sequence[PictureCount], keys: Sequence[str]) -> "pd.DataFrame":
-    """Sum up pictures that share what their names say of them; different stains are never added up."""
-    import pandas as pd
-
-    groups: dict[tuple[str, ...], list[PictureCount]] = {}
-    for one in counted:
-        groups.setdefault(tuple(_group_value(one.specimen, key) for key in keys), []).append(one)
-    rows = [
-        {**dict(zip(keys, _shown(keys, members), strict=True)), **_group_figures(members)}
-        for _, members in sorted(groups.items(), key=lambda group: [(not value, value) for value in group[0]])
-    ]
-    figures = ["pictures", "total_cells", "mean_cells", "sd_cells", "mean_density_per_mm2"]
-    return pd.DataFrame(rows, columns=[*keys, *figures])
-
-
-def _group_value(specimen: Specimen, key: str) -> str:
-    value = specimen.animal_key if key == "animal" else getattr(specimen, key)
-    return "" if value is None else str(value)
-
-
-def _shown(keys: Sequence[str], members: Sequence[PictureCount]) -> list[str]:
-    """Spell a group's keys as its first picture does."""
-    return [getattr(members[0].specimen, key) or "(unknown)" for key in keys]
-
-
-def _group_figures(members: Sequence[PictureCount]) -> dict[str, float | int | None]:
-    cells = [one.n_cells or 0 for one in members]
-    densities = [one.density_per_mm2 for one in members if one.density_per_mm2 is not None]
-    return {
-        "pictures": len(cells),
-        "total_cells": sum(cells),
-        "mean_cells": round(fmean(cells), 4),
-        "sd_cells": round(stdev(cells), 4) if len(cells) > 1 else None,
-        "mean_density_per_mm2": round(fmean(densities), 4) if densities else None,
-    }
 
 
 def _write_record(
