@@ -1,0 +1,529 @@
+"""Training c-ResUnet: the paper's recipe, the published code's, and ours.
+
+A run is a folder: ``settings.json`` (what was really used), ``history.csv`` (every epoch), ``best.safetensors`` and
+``best.pth`` (the weights with the best validation Dice), ``last.ckpt`` (to go on from after an interruption).
+"""
+
+import dataclasses
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, cast
+
+import lightning
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.tuner.tuning import Tuner
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from monai.losses.dice import DiceLoss
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from fncells import files
+from fncells.archive import Archive
+from fncells.errors import InputError
+from fncells.names import slice_key
+from fncells.network.cresunet import MULTIPLE, CResUnet, load_weights
+from fncells.network.crops import Augmentation, Crops, CropSettings, Draws, TrainingPicture
+
+__all__ = ["RECIPES", "TrainResult", "TrainSettings", "split_validation", "train", "train_archive"]
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train; `RECIPES` holds the ready ones.
+
+    Parameters
+    ----------
+    loss
+        ``"dice"``: on the probabilities, as the paper says. ``"dice-after-softmax"``: as the published code does, a
+        softmax over ``[1 - p, p]``, which squeezes p into 0.27..0.73 before the loss sees it. ``"dice+bce"``: Dice plus
+        cross-entropy, weighted by the crops' weights.
+    optimiser
+        ``"adam"`` or ``"adamw"``.
+    learning_rate
+        Peak of the one-cycle schedule; None takes what the learning-rate test suggests.
+    test_learning_rate
+        Run the learning-rate test and record its suggestion even where ``learning_rate`` is given.
+    learning_rate_steps
+        Batches of the learning-rate test.
+    epochs
+        Length of the one cycle.
+    batch
+        Crops a step.
+    crops_per_epoch
+        Crops an epoch; None takes one of each picture.
+    least_improvement
+        Validation Dice must rise by more than this to count as better.
+    validation_share
+        Share of the pictures set aside for validation, whole slices together.
+    validation_crops
+        Crops of each validation picture, the same in every epoch.
+    precision
+        ``"32-true"`` or ``"bf16-mixed"`` (twice as fast on processors that know bf16).
+    seed
+        Decides the network's first weights, the split and the crops.
+    crops
+        What the crops are.
+    """
+
+    loss: Literal["dice", "dice-after-softmax", "dice+bce"] = "dice"
+    optimiser: Literal["adam", "adamw"] = "adam"
+    learning_rate: float | None = None
+    test_learning_rate: bool = True
+    learning_rate_steps: int = 100
+    epochs: int = 100
+    batch: int = 8
+    crops_per_epoch: int | None = None
+    least_improvement: float = 0.0
+    validation_share: float = 0.2
+    validation_crops: int = 1
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    seed: int = 10
+    crops: CropSettings = field(default_factory=CropSettings)
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch", 1), ("validation_crops", 1), ("learning_rate_steps", 20)):
+            if getattr(self, name) < least:
+                raise InputError(name, expected=f"{least} or more", found=str(getattr(self, name)))
+        if self.crops.size_px < MULTIPLE or self.crops.size_px % MULTIPLE:
+            raise InputError("size_px", expected=f"a multiple of {MULTIPLE}", found=str(self.crops.size_px))
+        if not 0 < self.validation_share < 1:
+            raise InputError("validation_share", expected="a share between 0 and 1", found=str(self.validation_share))
+
+
+RECIPES: dict[str, TrainSettings] = {
+    "paper": TrainSettings(),
+    "published": TrainSettings(loss="dice-after-softmax", learning_rate=1e-3, batch=32, least_improvement=0.005),
+    "best": TrainSettings(
+        loss="dice+bce",
+        optimiser="adamw",
+        precision="bf16-mixed",
+        crops=CropSettings(
+            size_px=256,
+            on_cells=0.7,
+            gap_px=2,
+            between_weight=3.0,
+            augmentation=Augmentation(
+                quarter_turns=True,
+                zoom=(0.8, 1.25),
+                lighting=0.2,
+                gamma=0.3,
+                blur=0.2,
+                noise=0.2,
+                gradient=0.2,
+                distractors=0.2,
+            ),
+        ),
+    ),
+}
+"""Ready settings by name: ``paper``, ``published``, ``best``."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What came of a training.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    best_epoch
+        Epoch, from 1, whose weights were kept.
+    best_dice
+        Its validation Dice, pooled over all pixels of the validation crops.
+    learning_rate
+        Peak of the schedule that was really used.
+    suggested_learning_rate
+        What the learning-rate test suggested; None where it was not run.
+    """
+
+    run: Path
+    best_epoch: int
+    best_dice: float
+    learning_rate: float
+    suggested_learning_rate: float | None
+
+
+def split_validation(names: Sequence[str], share: float, seed: int) -> list[bool]:
+    """Say which pictures are for validation, such that all pictures of a slice are on one side.
+
+    Parameters
+    ----------
+    names
+        Original file names; those that follow the lab's rules tell which slice they show.
+    share
+        Share of the pictures to set aside; at least one slice is, and one is left.
+    seed
+        Another seed sets others aside.
+
+    Raises
+    ------
+    InputError
+        Where there are fewer than two slices.
+    """
+    groups = [slice_key(name) for name in names]
+    order = sorted(set(groups))
+    if len(order) < 2:
+        raise InputError(None, expected="pictures of two slices or more to train on", found=str(len(order)))
+    np.random.default_rng(seed).shuffle(order)
+    wanted = max(1, round(share * len(names)))
+    chosen: set[str] = set()
+    for group in order[:-1]:
+        if sum(name in chosen for name in groups) >= wanted:
+            break
+        chosen.add(group)
+    return [group in chosen for group in groups]
+
+
+def train(
+    learn: Sequence[TrainingPicture],
+    validate: Sequence[TrainingPicture],
+    settings: TrainSettings,
+    run: Path,
+    *,
+    weights: Sequence[float] | None = None,
+    init: Path | None = None,
+    inputs: Mapping[str, str] | None = None,
+) -> TrainResult:
+    """Train the network; the same settings, pictures and seed give the same weights on the same kind of processor.
+
+    The same call goes on from ``last.ckpt`` where a run was interrupted.
+
+    Parameters
+    ----------
+    learn, validate
+        Pictures to learn from, and pictures to choose the best epoch by.
+    settings
+        How to train.
+    run
+        Folder of the run.
+    weights
+        How often each of ``learn`` is taken, in relation to the others.
+    init
+        A run's folder or a file of weights to begin with; None begins with random ones.
+    inputs
+        SHA-256 of the input files by name, for the record.
+
+    Raises
+    ------
+    InputError
+        Where there is nothing to learn from, the weights to begin with cannot be used, or the folder holds another run.
+    """
+    crops = Crops(learn, settings.crops, settings.seed, weights)
+    unchanged = dataclasses.replace(settings.crops, augmentation=None)
+    checks = Crops(validate, unchanged, settings.seed + 1)
+    record = _record(settings, crops, checks, init)
+    known = _earlier_rates(run, record)
+    if (run / files.RECORD_NAME).is_file() and known:
+        return _result(run, *known)
+    with _quiet():
+        suggested = known[1] if known else _test_learning_rate(crops, settings, init)
+        rate = known[0] if known else _rate_to_use(settings, suggested)
+        used = {"learning_rate": rate, "suggested": suggested, "diameter_px": _median_diameter(learn)}
+        files.write_json(run / "settings.json", record | {"used": used})
+        lesson = _Lesson(settings, _first_network(settings, init), rate)
+        keeper = ModelCheckpoint(run, save_top_k=0, save_last=True, save_on_train_epoch_end=True)
+        callbacks = [_History(run, settings.epochs), keeper]
+        trainer = _trainer(settings, run, max_epochs=settings.epochs, callbacks=callbacks)
+        lessons = _loader(crops, settings, Draws(settings.crops_per_epoch or len(learn), settings.seed))
+        tests = _loader(checks, settings, Draws(settings.validation_crops * len(validate), settings.seed, fixed=True))
+        last = run / "last.ckpt"
+        trainer.fit(lesson, lessons, tests, ckpt_path=last if last.exists() else None, weights_only=True)
+    files.write_record(run, "train", record, inputs or {})
+    last.unlink()
+    return _result(run, rate, suggested)
+
+
+def train_archive(
+    archive: Path, collection: str, run: Path, settings: TrainSettings, *, init: Path | None = None
+) -> TrainResult:
+    """Train on the ``trainval`` pictures of one collection of an archive.
+
+    Parameters
+    ----------
+    archive
+        Folder of the archive.
+    collection
+        Name of the collection.
+    run, settings, init
+        As `train` takes them.
+
+    Raises
+    ------
+    InputError
+        Where the archive lacks them or holds pictures of fewer than two slices, and as `train` does.
+    """
+    samples = [s for s in Archive.open(archive).samples(collection, "trainval") if s.mask_path or s.labels_path]
+    for_validation = split_validation(
+        [sample.original_name or sample.name for sample in samples], settings.validation_share, settings.seed
+    )
+    pictures = [
+        TrainingPicture(
+            sample.name, sample.read_picture().pixels, sample.read_cells().labels, settings.crops.normalisation
+        )
+        for sample in files.progress(samples, len(samples), "reading")
+    ]
+    learn, validate = (
+        [picture for picture, held in zip(pictures, for_validation, strict=True) if held is side]
+        for side in (False, True)
+    )
+    inputs = {
+        path.relative_to(archive).as_posix(): files.sha256(path)
+        for sample in samples
+        for path in (sample.picture_path, sample.labels_path or sample.mask_path)
+        if path is not None
+    }
+    return train(learn, validate, settings, run, init=init, inputs=inputs)
+
+
+def _result(run: Path, rate: float, suggested: float | None) -> TrainResult:
+    history = pd.read_csv(run / "history.csv")
+    best = history[history["kept"] == 1].iloc[-1]
+    return TrainResult(run, int(best["epoch"]), float(best["validation_dice"]), rate, suggested)
+
+
+# --- the lesson
+
+
+class _Lesson(lightning.LightningModule):
+    """One step of training and of validation."""
+
+    kept_dice: Tensor
+
+    def __init__(self, settings: TrainSettings, network: CResUnet, learning_rate: float) -> None:
+        super().__init__()
+        self.settings = settings
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.learning_rate = learning_rate  # the learning-rate test sets it under this name
+        self.register_buffer("kept_dice", torch.tensor(-torch.inf))
+        self.overlap = np.zeros(3, np.int64)  # pixels found and true, found, true
+        self.losses: list[float] = []
+
+    def training_step(self, batch: Batch, _number: int) -> Tensor:
+        loss = self._loss(batch, self._logits(batch))
+        self.losses.append(float(loss.detach()))
+        return loss
+
+    def validation_step(self, batch: Batch, _number: int) -> None:
+        found = self._logits(batch) > 0
+        true = batch["target"] > 0.5
+        self.overlap += [int(pixels.sum()) for pixels in (found & true, found, true)]
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        kind = torch.optim.Adam if self.settings.optimiser == "adam" else torch.optim.AdamW
+        optimiser = kind(self.network.parameters(), lr=self.learning_rate)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.learning_rate, total_steps=steps)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def take_stock(self) -> dict[str, float]:
+        """Sum up the epoch that ends, begin the next, and keep count of the best."""
+        both, found, true = self.overlap
+        dice = float(2 * both / (found + true)) if found + true else 1.0
+        better = dice > float(self.kept_dice) + self.settings.least_improvement
+        if better:
+            self.kept_dice.fill_(dice)
+        loss = float(np.mean(self.losses))
+        self.overlap[:] = 0
+        self.losses.clear()
+        return {"loss": loss, "validation_dice": dice, "kept": int(better)}
+
+    def _logits(self, batch: Batch) -> Tensor:
+        pictures = batch["picture"].to(memory_format=torch.channels_last)
+        logits: Tensor = self.network.forward_logits(pictures)
+        return logits.float()
+
+    def _loss(self, batch: Batch, logits: Tensor) -> Tensor:
+        with torch.autocast(logits.device.type, enabled=False):
+            return _LOSSES[self.settings.loss](logits, batch["target"], batch["weight"])
+
+
+def _dice(logits: Tensor, target: Tensor, _weight: Tensor) -> Tensor:
+    """Dice of the whole batch, so that crops without cells do not count as much as those with many."""
+    loss: Tensor = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)(logits.sigmoid(), target)
+    return loss
+
+
+def _dice_after_softmax(logits: Tensor, target: Tensor, _weight: Tensor) -> Tensor:
+    probability = logits.sigmoid()
+    channels = torch.cat([1 - probability, probability], dim=1)
+    squeezed = DiceLoss(softmax=True, to_onehot_y=True, smooth_nr=1e-6, smooth_dr=1e-6)
+    loss: Tensor = squeezed(channels, target)
+    return loss
+
+
+def _dice_and_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    return _dice(logits, target, weight) + functional.binary_cross_entropy_with_logits(logits, target, weight)
+
+
+_LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "dice": _dice,
+    "dice-after-softmax": _dice_after_softmax,
+    "dice+bce": _dice_and_entropy,
+}
+
+
+class _History(Callback):
+    """Writes what every epoch brought, and the weights whenever they are the best so far."""
+
+    def __init__(self, run: Path, epochs: int) -> None:
+        self.run = run
+        self.rows: list[dict[str, float]] = []
+        self.ticks = files.progress(range(epochs), epochs, "training")
+        next(self.ticks)
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        lesson = cast("_Lesson", pl_module)
+        rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        row = lesson.take_stock()
+        if row["kept"]:
+            _save(lesson.network, self.run)
+        self.rows.append({"epoch": trainer.current_epoch + 1, "learning_rate": rate} | row)
+        files.write_csv(self.run / "history.csv", pd.DataFrame(self.rows))
+        next(self.ticks, None)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+        for _ in self.rows:
+            next(self.ticks, None)
+
+
+def _save(network: CResUnet, run: Path) -> None:
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    files.write_bytes(run / "best.safetensors", safetensors_bytes(weights))
+    buffer = io.BytesIO()  # given a file, torch would write that file's name into it
+    torch.save({"model": weights}, buffer)
+    files.write_bytes(run / "best.pth", buffer.getvalue())
+
+
+# --- what is needed around it
+
+_LOWEST_RATE, _HIGHEST_RATE = 1e-6, 1.0
+
+
+def _first_network(settings: TrainSettings, init: Path | None) -> CResUnet:
+    if init is not None:
+        return load_weights(init / "best.safetensors" if init.is_dir() else init).train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return CResUnet()
+
+
+def _loader(crops: Crops, settings: TrainSettings, draws: Draws) -> DataLoader[Batch]:
+    # A last batch of few crops would upset the batch norms; in validation every crop counts.
+    whole_batches = not draws.fixed and len(draws) >= settings.batch
+    return DataLoader(crops, settings.batch, sampler=draws, drop_last=whole_batches)
+
+
+def _trainer(settings: TrainSettings, run: Path, **more: Any) -> lightning.Trainer:
+    return lightning.Trainer(
+        accelerator="auto",
+        devices=1,
+        precision=settings.precision,
+        default_root_dir=run,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **more,
+    )
+
+
+def _test_learning_rate(crops: Crops, settings: TrainSettings, init: Path | None) -> float | None:
+    """Raise the rate batch by batch, and take the one where the loss falls most steeply (Smith 2017)."""
+    if settings.learning_rate is not None and not settings.test_learning_rate:
+        return None
+    steps = settings.learning_rate_steps
+    draws = Draws(steps * settings.batch, settings.seed)
+    lesson = _Lesson(settings, _first_network(settings, init), _LOWEST_RATE)
+    with TemporaryDirectory(prefix="fncells-") as folder:  # Lightning puts the weights to go back to there
+        trainer = _trainer(settings, Path(folder), max_epochs=1, enable_checkpointing=False)
+        found = Tuner(trainer).lr_find(
+            lesson,
+            _loader(crops, settings, draws),
+            min_lr=_LOWEST_RATE,
+            max_lr=_HIGHEST_RATE,
+            num_training=steps,
+            update_attr=False,
+        )
+    suggestion = None if found is None else found.suggestion()
+    return None if suggestion is None else float(suggestion)
+
+
+def _rate_to_use(settings: TrainSettings, suggested: float | None) -> float:
+    if settings.learning_rate is not None:
+        return settings.learning_rate
+    if suggested is None:
+        raise InputError("learning_rate", expected="a learning-rate test that ends with a suggestion", found="none")
+    return suggested
+
+
+def _median_diameter(pictures: Sequence[TrainingPicture]) -> float | None:
+    """Typical diameter, in pixels, of the cells that the network learns; pictures without any tell nothing."""
+    known = [picture.diameter_px for picture in pictures if np.isfinite(picture.diameter_px)]
+    return float(np.median(known)) if known else None
+
+
+def _record(settings: TrainSettings, crops: Crops, checks: Crops, init: Path | None) -> dict[str, Any]:
+    return {
+        "settings": dataclasses.asdict(settings),
+        "init": None if init is None else init.name,
+        "training": [picture.name for picture in crops.pictures],
+        "validation": [picture.name for picture in checks.pictures],
+    }
+
+
+def _earlier_rates(run: Path, record: dict[str, Any]) -> tuple[float, float | None] | None:
+    """Read the learning rates of the run that this call goes on with; None where the folder holds no run."""
+    path = run / "settings.json"
+    if not path.is_file():
+        return None
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    used = earlier.pop("used")
+    if earlier != json.loads(json.dumps(record)):
+        raise InputError(
+            run,
+            expected="a new folder, or the same run to go on with",
+            found="a run with other settings or pictures",
+            advice="choose another folder",
+        )
+    return used["learning_rate"], used["suggested"]
+
+
+_PASSED_OVER = (
+    "You defined a `validation_step` but have no `val_dataloader`",  # the learning-rate test needs none
+    ".*does not have many workers",  # crops are cut in a tenth of the time that a step takes
+    "Checkpoint directory .* exists and is not empty",  # a run's folder also holds its settings
+    ".*LeafSpec.* is deprecated",  # Lightning 2.6 with torch 2.13; the call is Lightning's own
+)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning from talking, and pass over the advice that does not fit here."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for message in _PASSED_OVER:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        logger.setLevel(level)
