@@ -139,7 +139,8 @@ def otsu_watershed(pixels: Pixels, smoothing_px: float) -> NDArray[np.int32]:
 
 def with_model(model: Model, diameter: float | None = None) -> Method:
     """Find cells as ``fncells count`` does, told the diameter of the cells or nothing."""
-    return lambda pixels: separate(model.heat_map(pixels, diameter), model.separation)
+    settings = model.separation if diameter is None else model.separation.for_diameter(diameter)
+    return lambda pixels: separate(model.heat_map(pixels, diameter), settings)
 
 
 def methods_for(tests: PictureSet, model: Model | None, otsu: bool) -> Iterator[tuple[str, Method]]:

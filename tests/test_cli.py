@@ -146,3 +146,50 @@ def test_quiet_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     source = write_labels(tmp_path / "labels", {"a.png": [5]})
     assert run(["convert", str(source), str(tmp_path / "a.json"), "--to", "via", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_from_a_lab_folder_to_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command once, each on what the one before it made."""
+    lab, archive, trained = (str(tmp_path / name) for name in ("lab", "archive", "run"))
+    common = ["--json", "--quiet"]
+
+    def told(*words: str, code: int = 0) -> dict[str, object]:
+        assert run([*words, *common]) == code
+        return json.loads(capsys.readouterr().out)
+
+    made = told("synth", lab, "--pictures", "6", "--seed", "2", "--collections", "yellow", "--size", "240x180")
+    assert made["pictures"] == 6
+    (tmp_path / "lab" / "raw" / "yellow" / "Mar99S1C1R1_LHl_200x_y.TIF").write_bytes(b"no picture")
+    built = told("build", lab, archive, code=1)
+    assert [one["picture"] for one in built["failed"]] == ["yellow/Mar99S1C1R1_LHl_200x_y.TIF"]
+    found = told("check", archive, "--out", str(tmp_path / "check"))
+    assert found["serious"] == 0
+    table = told("stats", archive, "--counts", "published", "--out", str(tmp_path / "stats"))
+    assert table["yellow"]["counts"] == "published"
+    few = [
+        "--recipe",
+        "best",
+        "--epochs",
+        "1",
+        "--batch",
+        "2",
+        "--crop",
+        "64",
+        "--seed",
+        "1",
+        "--learning-rate",
+        "0.001",
+    ]
+    assert told("train", archive, "--collection", "yellow", "--out", trained, *few)["best_epoch"] == 1
+    model = str(tmp_path / "model.onnx")
+    assert len(told("export", trained, model)["sha256"]) == 64
+    test = tmp_path / "archive" / "yellow" / "test"
+    predicted = str(tmp_path / "predicted")
+    told("predict", str(test / "images"), "--out", predicted, "--model", model)
+    scores = told("evaluate", str(test / "ground_truths" / "labels"), predicted)
+    assert scores["pictures"] == len(list((test / "images").iterdir()))
+    raw = str(tmp_path / "lab" / "raw")
+    counted = told("count", raw, "--out", str(tmp_path / "counts"), "--diameter", "20", code=1)
+    assert (counted["counted"], counted["failed"]) == (6, 1)
+    assert (tmp_path / "counts" / "report.html").exists()
+    assert told("check", str(test / "ground_truths" / "masks"))["serious"] == 0

@@ -305,7 +305,7 @@ def test_evaluation_page_of_nothing(tmp_path):
 
 def test_audit_page_lists_what_was_found(tmp_path):
     findings = [
-        {"severity": "error", "where": HOSTILE, "what": "no mask"},
+        {"severity": "serious", "where": HOSTILE, "what": "no mask"},
         {"severity": "warning", "where": "b.png", "count": 3, "what": None},
     ]
     page = page_of(report.audit_report(tmp_path / "audit.html", findings, "archive"))

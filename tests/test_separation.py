@@ -306,3 +306,14 @@ def test_settings_that_mean_nothing_are_refused(name: str, wrong: Any, right: An
     with pytest.raises(InputError, match=f"^{name.replace('_', ' ')}: expected"):
         SeparationSettings(**{name: wrong})
     assert getattr(SeparationSettings(**{name: right}), name) == right
+
+
+def test_a_typical_diameter_sets_what_is_too_small_to_be_a_cell() -> None:
+    settings = SeparationSettings(threshold=0.4).for_diameter(40)
+    assert (settings.threshold, settings.min_area) == (0.4, round(0.1 * np.pi * 20**2))
+    assert SeparationSettings(min_area=30).for_diameter(8).min_area == 30
+    heat = np.zeros((90, 90), dtype=np.float32)
+    cv2.circle(heat, (30, 30), 20, 1.0, -1)
+    heat[70:80, 70:80] = 1
+    assert separate(heat).max() == 2
+    assert separate(heat, settings).max() == 1

@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": "Compare predicted cells with true ones: segmentation, detection and counting.",
 }
 
+
 def main() -> None:
     """Run the command line of this process and end it with the command's exit code."""
     sys.exit(run(sys.argv[1:]))

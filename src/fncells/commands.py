@@ -508,7 +508,7 @@ def _place(place: str | None) -> str:
 
 def _size(text: str) -> tuple[int, int]:
     width, by, height = text.lower().partition("x")
-    if not (by and width.isdecimal() and height.isdecimal() and int(width) >= 16 and int(height) >= 16):
+    if not (by and width.isdecimal() and height.isdecimal() and int(width) >= 32 and int(height) >= 32):
         argument = "--size"
-        raise InputError(argument, expected="width x height in pixels, each at least 16, like 1600x1200", found=text)
+        raise InputError(argument, expected="width x height in pixels, each at least 32, like 1600x1200", found=text)
     return int(width), int(height)

@@ -95,7 +95,8 @@ class CountSettings:
     pixel_size
         Micrometres a pixel, where the files do not tell it or tell it wrongly; it goes before what the files say.
     diameter
-        Typical diameter of the cells in pixels, where they are much larger or smaller than those of the model.
+        Typical diameter of the cells in pixels: they are looked for at that size, and what covers less than a tenth of
+        their area is no cell.
     predictions
         Cells found by any other tool, which then replace the model: label pictures or masks with the names of the pictures, or
         annotations in any format.
@@ -379,7 +380,8 @@ class _Engine:
         self.model_sha256: str | None = None
         self.separation: SeparationSettings | None = None
         if settings.predictions is None:
-            self.model_sha256, self.separation = self.detector.sha256, self.detector.separation
+            self.model_sha256, separation = self.detector.sha256, self.detector.separation
+            self.separation = separation.for_diameter(settings.diameter) if settings.diameter else separation
 
     @property
     def detector(self) -> Detector:

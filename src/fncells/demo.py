@@ -89,7 +89,6 @@ def _train(root: Path, run: Path, seed: int) -> Path:
         epochs=_EPOCHS,
         batch=4,
         crops_per_epoch=_CROPS_AN_EPOCH,
-        learning_rate_steps=40,
         seed=seed,
         crops=replace(recipe.crops, size_px=_CROP_PX),
     )

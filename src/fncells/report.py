@@ -469,7 +469,7 @@ def audit_report(path: Path, findings: Sequence[Mapping[str, object]], subject: 
         The page to write.
     findings
         One mapping each; their keys, in the order of their first appearance, are the columns. A key ``severity`` with the value
-        ``error`` sets a line off.
+        ``serious`` sets a line off.
     subject
         What was audited.
 

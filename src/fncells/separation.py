@@ -6,7 +6,7 @@ pass between them is low against the lower hill. The rule is relative, so it hol
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from fncells.errors import InputError
 
 __all__ = ["SeparationSettings", "separate"]
+
+_LEAST_SHARE_OF_AREA = 0.1
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,20 @@ class SeparationSettings:
         if not isinstance(self.dividing_line, bool):
             argument = "dividing line"
             raise InputError(argument, expected="true or false", found=repr(self.dividing_line))
+
+    def for_diameter(self, diameter_px: float) -> "SeparationSettings":
+        """Give the settings for cells of a typical diameter: what is far smaller is a speck and no cell.
+
+        The smallest cells that people have annotated cover between 10 % (red) and 17 % (green) of their collection's mean area
+        (Clissa et al., FNC v2, Table 1), so objects under 10 % of the typical area are left out.
+
+        Parameters
+        ----------
+        diameter_px
+            Typical diameter of the cells in pixels.
+        """
+        typical_area = math.pi / 4 * diameter_px**2
+        return replace(self, min_area=max(self.min_area, round(_LEAST_SHARE_OF_AREA * typical_area)))
 
 
 def separate(heat: NDArray[Any], settings: SeparationSettings | None = None) -> NDArray[np.int32]:

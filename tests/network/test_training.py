@@ -229,8 +229,9 @@ def test_every_recipe_trains(recipe, tmp_path):
         RECIPES[recipe], crops=small, epochs=1, batch=2, crops_per_epoch=4, learning_rate_steps=20
     )
     result = train(LEARN, CHECK, settings, tmp_path / "run")
-    assert result.suggested_learning_rate is not None
-    assert result.learning_rate == (1e-3 if recipe == "published" else result.suggested_learning_rate)
+    assert (result.suggested_learning_rate is None) == (recipe == "best")
+    rates = {"published": 1e-3, "best": 3e-3, "paper": result.suggested_learning_rate}
+    assert result.learning_rate == rates[recipe]
 
 
 def test_recipes_say_what_paper_and_code_did():
