@@ -89,7 +89,7 @@ class TrainSettings:
     crops_per_epoch: int | None = None
     least_improvement: float = 0.0
     validation_share: float = 0.2
-    validation_crops: int = 1
+    validation_crops: int = 4
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     seed: int = 10
     crops: CropSettings = field(default_factory=CropSettings)
