@@ -1,11 +1,9 @@
 """The whole tour on a small synthetic collection, each step through the library as anyone would call it."""
 
-import html
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from fncells import files
 from fncells.archive import Archive
 from fncells.audit import audit_archive
 from fncells.cells import AnnotatedImage
@@ -13,7 +11,7 @@ from fncells.counting import CountSettings, count
 from fncells.evaluation import EvaluateSettings, Evaluation, evaluate, score_table
 from fncells.inference import Model
 from fncells.ingest import BuildSettings, build
-from fncells.report import audit_report, compare, count_report, evaluation_report, stats_report
+from fncells.report import audit_report, compare, count_report, evaluation_report, stats_report, tour_page
 from fncells.separation import separate
 from fncells.statistics import describe
 from fncells.synthetic import synthesise
@@ -70,10 +68,12 @@ def tour(folder: Path, pictures: int, seed: int, workers: int, say: Callable[[st
         f"The count: {counted.n_cells} cells in {len(counted.pictures)} pictures": count_report(folder / "counts"),
         "The cells of the archive: Table 1 and figures": described,
         f"The network trained here, on the {_TRAINED} test pictures": evaluated,
-        f"The audit: {len(findings)} findings in {sum(map(_total, built.pictures.values()))} pictures": checked,
+        f"The audit of {sum(map(_total, built.pictures.values()))} pictures: findings {len(findings)}": checked,
     }
     say(score_table(scores))
-    return _index(folder / "index.html", pages, scores)
+    told = {name: evaluation.as_dict() for name, evaluation in scores.items()}
+    subject = f"Scores on the {_TRAINED} test pictures"
+    return tour_page(folder / "index.html", pages, subject, told, description.previews)
 
 
 def _total(partitions: Mapping[str, int]) -> int:
@@ -124,19 +124,3 @@ def _report_evaluation(path: Path, root: Path, model: Path, evaluation: Evaluati
     pictures = {sample.name: sample.picture_path for sample in samples}
     overlays = compare(truth, _predicted(root, model), pictures, evaluation.settings.iou)
     return evaluation_report(path, evaluation.as_dict(), overlays)
-
-
-def _index(path: Path, pages: Mapping[str, Path], scores: Mapping[str, Evaluation]) -> Path:
-    links = "\n".join(
-        f'<li><a href="{html.escape(page.relative_to(path.parent).as_posix())}">{html.escape(title)}</a></li>'
-        for title, page in pages.items()
-    )
-    text = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>fncells: the tour</title>\n'
-        "<style>body{font:17px/1.6 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem;color:#1b1f24}"
-        "pre{overflow-x:auto;background:#f4f5f7;padding:1rem}</style></head><body>\n"
-        f"<h1>The tour</h1>\n<ol>\n{links}\n</ol>\n"
-        f"<p>Scores on the {_TRAINED} test pictures:</p>\n<pre>{html.escape(score_table(scores))}</pre>\n</body></html>\n"
-    )
-    files.write_text(path, text)
-    return path

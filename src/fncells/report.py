@@ -45,6 +45,7 @@ __all__ = [
     "evaluation_report",
     "preview_figure",
     "stats_report",
+    "tour_page",
 ]
 
 # The collections are named after hues; these differ in lightness too, so that no kind of colour vision confuses them.
@@ -455,6 +456,49 @@ def evaluation_report(
         left_out=len(drawn) - len(shown),
         anchors={one.name: one.anchor for one in shown},
         legend=[("found", _css(FOUND)), ("none there", _css(WRONG)), ("missed", _css(MISSED))],
+    )
+    files.write_text(path, text)
+    return path
+
+
+def tour_page(
+    path: Path,
+    pages: Mapping[str, Path],
+    subject: str,
+    scores: Mapping[str, Mapping[str, Any]],
+    previews: Mapping[str, Sequence[tuple[str, NDArray[np.uint8]]]],
+) -> Path:
+    """Make a page that leads to the pages of the tour.
+
+    Parameters
+    ----------
+    path
+        The page to write.
+    pages
+        Pages by what they show, all in the folder of this one or below it.
+    subject
+        What the scores are of.
+    scores
+        By method, what ``fncells evaluate --json`` prints.
+    previews
+        What :func:`preview_figure` takes.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+    """
+    text = (
+        _environment()
+        .get_template("tour.html.j2")
+        .render(
+            title="The tour",
+            version=fncells.__version__,
+            links=[(name, page.relative_to(path.parent).as_posix()) for name, page in pages.items()],
+            subject=subject,
+            scores=scores,
+            figures=[preview_figure(previews)],
+        )
     )
     files.write_text(path, text)
     return path
