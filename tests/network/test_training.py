@@ -91,7 +91,7 @@ def test_the_best_weights_score_what_the_history_says(run):
     folder, result = run
     network = load_weights(folder / "best.safetensors")
     crops = training.Crops(CHECK, dataclasses.replace(TINY.crops, augmentation=None), TINY.seed + 1)
-    items = [crops[number] for number in range(2)]
+    items = [crops[number] for number in range(TINY.validation_crops * len(CHECK))]
     with torch.no_grad():
         found = network(torch.stack([item["picture"] for item in items])) > 0.5
     true = torch.stack([item["target"] for item in items]) > 0.5
