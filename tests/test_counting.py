@@ -579,3 +579,18 @@ def test_leftovers_of_a_killed_run_for_other_pictures_are_removed(folder, tmp_pa
             run(folder, out)
     run(folder / "sub", out)
     assert sorted(path.name for path in out.rglob("*.png")) == ["RT353S2C1R5_r1.png"] * 2
+
+
+def test_a_picture_that_was_moved_away_after_it_was_counted_stays_counted(tmp_path):
+    path = save(tmp_path / "in" / "a.png", squares((5, 5), (30, 30)))
+
+    class Mover(Brightness):
+        def heat_map(self, pixels, diameter_px=None):
+            path.rename(tmp_path / "elsewhere.png")
+            return super().heat_map(pixels, diameter_px)
+
+    summary = count([tmp_path / "in"], tmp_path / "out", detector=Mover())
+    assert summary.n_cells == 2
+    via = json.loads((tmp_path / "out" / "cells.via.json").read_text(encoding="utf-8"))
+    assert [entry["size"] for entry in via.values()] == [-1]
+    assert (tmp_path / "out" / "fncells-run.json").exists()

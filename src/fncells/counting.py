@@ -678,7 +678,15 @@ def _images(plan: _Plan, results: Mapping[str, _Result], ledger: Ledger) -> Iter
         result = results[source.name]
         if result.finding is not None and result.basis is not None:
             finding = ledger.get("cells", result.basis.digest) or {}
-            yield _from_json(source.name, finding, {FILE_SIZE: source.path.stat().st_size})
+            yield _from_json(source.name, finding, _size_of(source.path))
+
+
+def _size_of(path: Path) -> dict[str, object]:
+    """Tell a file's bytes for VIA's keys; a picture that was moved away after it was counted stays counted."""
+    try:
+        return {FILE_SIZE: path.stat().st_size}
+    except OSError:
+        return {}
 
 
 # ---------------------------------------------------------------------------------------------------------------- the rows
