@@ -146,6 +146,12 @@ def test_quiet_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     source = write_labels(tmp_path / "labels", {"a.png": [5]})
     assert run(["convert", str(source), str(tmp_path / "a.json"), "--to", "via", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
+    raw = write_labels(tmp_path / "raw", {"a.png": [5]})
+    words = ["evaluate", str(raw), str(source)]
+    assert run([*words, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert run(words) == 0
+    assert "evaluate: 1 of 1" in capsys.readouterr().err
 
 
 def test_from_a_lab_folder_to_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import cyclopts
 
 import fncells
+from fncells import files
 from fncells.errors import FncellsError
 
 __all__ = ["COMMANDS", "main", "run"]
@@ -49,7 +50,11 @@ def run(arguments: Sequence[str]) -> int:
         The exit code.
     """
     try:
-        return _app(arguments[0] if arguments else None)(list(arguments), exit_on_error=False, print_error=False) or 0
+        app = _app(arguments[0] if arguments else None)
+        command, words, _ = app.parse_args(list(arguments), exit_on_error=False, print_error=False)
+        common = words.arguments.get("common")
+        files.show_progress(not (common and common.quiet))
+        return command(*words.args, **words.kwargs) or 0
     except cyclopts.CycloptsError as error:
         return _refuse(f"{' '.join(str(error).split())} (fncells --help, or fncells COMMAND --help, tells more)")
     except FncellsError as error:

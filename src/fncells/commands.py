@@ -52,9 +52,6 @@ class Common:
     json: Annotated[bool, Parameter(negative="")] = False
     quiet: Annotated[bool, Parameter(negative="")] = False
 
-    def __post_init__(self) -> None:
-        files.show_progress(not self.quiet)
-
     def say(self, line: str) -> None:
         """Tell people something in passing."""
         if not self.quiet:

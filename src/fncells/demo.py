@@ -1,10 +1,10 @@
 """The whole tour on a small synthetic collection, each step through the library as anyone would call it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from fncells.archive import Archive
+from fncells.archive import Archive, Sample
 from fncells.audit import audit_archive
 from fncells.cells import AnnotatedImage
 from fncells.counting import CountSettings, count
@@ -60,8 +60,12 @@ def tour(folder: Path, pictures: int, seed: int, workers: int, say: Callable[[st
     say(f"5. a small c-ResUnet trained on the {_TRAINED} collection (a minute or two)")
     trained = _train(root, folder / "run", seed)
     say("6. both networks on the test pictures")
-    scores = {"trained here": _evaluate(root, trained), "packaged model": _evaluate(root, None)}
-    evaluated = _report_evaluation(folder / "evaluation.html", root, trained, scores["trained here"])
+    samples = Archive.open(root).samples(_TRAINED, "test")
+    truth, found = [sample.read_cells() for sample in samples], _predicted(samples, trained)
+    ours = _evaluate(truth, found)
+    scores = {"trained here": ours, "packaged model": _evaluate(truth, _predicted(samples, None))}
+    overlays = compare(truth, found, {sample.name: sample.picture_path for sample in samples}, ours.settings.iou)
+    evaluated = evaluation_report(folder / "evaluation.html", ours.as_dict(), overlays)
     say("7. cells counted in the raw pictures, as a lab would")
     counted = count([lab / "raw"], folder / "counts", CountSettings(workers=workers))
     pages = {
@@ -98,29 +102,16 @@ def _train(root: Path, run: Path, seed: int) -> Path:
     return run / "model.onnx"
 
 
-def _evaluate(root: Path, model: Path | None) -> Evaluation:
-    truth = [sample.read_cells() for sample in Archive.open(root).samples(_TRAINED, "test")]
-    return evaluate(truth, _predicted(root, model), EvaluateSettings(distance=_detection_distance()))
+def _evaluate(truth: Sequence[AnnotatedImage], predicted: Sequence[AnnotatedImage]) -> Evaluation:
+    """Score with the paper's 40 px on pictures of 1600x1200 carried over to smaller ones."""
+    return evaluate(truth, predicted, EvaluateSettings(distance=40 * _SIZE[0] / 1600))
 
 
-def _detection_distance() -> float:
-    """Carry the paper's 40 px on pictures of 1600x1200 over to smaller ones."""
-    return 40 * _SIZE[0] / 1600
-
-
-def _predicted(root: Path, source: Path | None) -> list[AnnotatedImage]:
+def _predicted(samples: Sequence[Sample], source: Path | None) -> list[AnnotatedImage]:
     model = Model.load(source)
     return [
         AnnotatedImage.from_labels(
             sample.name, separate(model.heat_map(sample.read_picture().pixels), model.separation)
         )
-        for sample in Archive.open(root).samples(_TRAINED, "test")
+        for sample in samples
     ]
-
-
-def _report_evaluation(path: Path, root: Path, model: Path, evaluation: Evaluation) -> Path:
-    samples = Archive.open(root).samples(_TRAINED, "test")
-    truth = [sample.read_cells() for sample in samples]
-    pictures = {sample.name: sample.picture_path for sample in samples}
-    overlays = compare(truth, _predicted(root, model), pictures, evaluation.settings.iou)
-    return evaluation_report(path, evaluation.as_dict(), overlays)
