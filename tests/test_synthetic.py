@@ -165,7 +165,7 @@ def test_crossings_are_those_of_every_pair_of_edges_in_exact_numbers(corners):
 def test_long_rings_are_searched_in_blocks(monkeypatch):
     ring = np.random.default_rng(2).uniform(0, 100, (60, 2))
     at_once = crossings(ring)
-    monkeypatch.setattr("fncells.outlines._MOST_PAIRS", 200)
+    monkeypatch.setattr("fncells.outlines.intersections._MOST_PAIRS", 200)
     assert len(at_once) > 20
     assert np.array_equal(crossings(ring), at_once)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from fncells.errors import InputError
 
-__all__ = ["AnnotatedImage", "Cell", "draw", "trace"]
+__all__ = ["AnnotatedImage", "Cell", "Region", "draw", "outline", "trace"]
 
 SHAPES = frozenset({"polygon", "rect", "circle", "ellipse", "polyline", "point"})
 
@@ -27,6 +27,22 @@ Array = TypeVar("Array", bound=NDArray[np.generic])
 
 _LARGEST_NUMBER = np.iinfo(np.int32).max
 _FARTHEST = 1e7  # px; OpenCV fills in fixed point and overflows some way beyond
+
+
+class Region(NamedTuple):
+    """Pixels of one cell, within a box around them.
+
+    Parameters
+    ----------
+    mask
+        bool, shape (height, width) of the box.
+    left, top
+        Column and row of the box's first pixel in the picture.
+    """
+
+    mask: NDArray[np.bool_]
+    left: int
+    top: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,13 +151,19 @@ class AnnotatedImage:
         return np.array(_numbers(self.cells), dtype=np.int64)
 
     @cached_property
-    def pixels(self) -> tuple[NDArray[np.int64], ...]:
-        """Each cell's own pixels as ascending flat indices (y times width plus x).
+    def regions(self) -> tuple[Region | None, ...]:
+        """Each cell's own pixels in a box around them; None where it has none.
 
         Overlaps count for both cells; dots have none. Parts outside the picture are cut off.
         """
         height, width = self._known_shape
         return tuple(_filled(cell, height, width) for cell in self.cells)
+
+    @cached_property
+    def pixels(self) -> tuple[NDArray[np.int64], ...]:
+        """Each cell's own pixels as ascending flat indices (y times width plus x); see :attr:`regions`."""
+        width = self._known_shape[1]
+        return tuple(_indices(region, width) for region in self.regions)
 
     @cached_property
     def labels(self) -> NDArray[np.int32]:
@@ -259,9 +281,17 @@ def trace(array: NDArray[Any]) -> tuple[Cell, ...]:
         raise InputError("label picture", expected="booleans or whole numbers", found=f"values of type {array.dtype}")
     cells = []
     for index, box in enumerate(ndimage.find_objects(compact)):
-        region = np.equal(compact[box], index + 1, dtype=bool).view(np.uint8)
-        cells.append(Cell(_rings(region, box[1].start, box[0].start), number=values[index]))
+        region = Region(compact[box] == index + 1, box[1].start, box[0].start)
+        cells.append(Cell(outline(region), number=values[index]))
     return tuple(cells)
+
+
+def outline(region: Region) -> tuple[NDArray[np.float64], ...]:
+    """Outline the pixels of one cell: its rings, as :func:`trace` gives them, one for each 8-connected part and hole."""
+    contours, _ = cv2.findContours(
+        region.mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(region.left, region.top)
+    )
+    return tuple(contour[:, 0, :].astype(np.float64) for contour in contours)
 
 
 def draw(cells: Iterable[Cell], shape: tuple[int, int]) -> NDArray[np.int32]:
@@ -321,26 +351,26 @@ def _rounded(ring: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.floor(ring + 0.5).astype(np.int64)
 
 
-def _filled(cell: Cell, height: int, width: int) -> NDArray[np.int64]:
+def _filled(cell: Cell, height: int, width: int) -> Region | None:
     """Fill within the cell's own box, so that the work is as large as the cell and not as the picture."""
-    nothing = np.empty(0, dtype=np.int64)
     if cell.is_dot or not cell.rings:
-        return nothing
+        return None
     rings = [_rounded(ring) for ring in cell.rings]
     corners = np.concatenate(rings)
-    left, top = np.maximum(corners.min(axis=0), 0)
-    right, bottom = np.minimum(corners.max(axis=0), (width - 1, height - 1))
+    left, top = np.maximum(corners.min(axis=0), 0).tolist()
+    right, bottom = np.minimum(corners.max(axis=0), (width - 1, height - 1)).tolist()
     if right < left or bottom < top:
-        return nothing
+        return None
     canvas = np.zeros((bottom - top + 1, right - left + 1), dtype=np.uint8)
     cv2.fillPoly(canvas, [(ring - (left, top)).astype(np.int32) for ring in rings], color=1)
-    y, x = np.nonzero(canvas)
-    return _read_only((y + top) * width + (x + left))
+    return Region(_read_only(canvas.view(np.bool_)), left, top) if canvas.any() else None
 
 
-def _rings(region: NDArray[np.uint8], left: int, top: int) -> tuple[NDArray[np.float64], ...]:
-    contours, _ = cv2.findContours(region, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top))
-    return tuple(contour[:, 0, :].astype(np.float64) for contour in contours)
+def _indices(region: Region | None, width: int) -> NDArray[np.int64]:
+    if region is None:
+        return np.empty(0, dtype=np.int64)
+    y, x = np.nonzero(region.mask)
+    return _read_only((y + region.top) * width + (x + region.left))
 
 
 def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[int]]:

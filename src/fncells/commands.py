@@ -253,11 +253,13 @@ def convert(
     to: str,
     from_: Annotated[str | None, Parameter(name="--from")] = None,
     images: Path | None = None,
+    dialect: Literal["published"] | None = None,
     common: Common = _AS_USUAL,
 ) -> int:
     """Convert annotations from any format to any other.
 
-    Says per picture and in sum what the new format could not carry.
+    Says per picture and in sum what the new format could not carry. A picture that cannot be converted is named with the
+    reason, and the others are.
 
     Example: fncells convert masks annotations.json --to via
 
@@ -268,18 +270,21 @@ def convert(
     target
         The file or folder to write.
     to
-        Format of the target: masks, labels, via or via-csv.
+        Format of the target: masks, labels, rle, coco, voc, via, via-csv, yolo, geojson or imagej.
     from_
         Format of the source; recognised where it is not given.
     images
         Folder of the annotated pictures, for formats that do not hold their sizes.
+    dialect
+        Write rle, coco, voc or via as the published archive has them. Such files are read without a word.
     """
     from fncells.formats import convert as convert_annotations
 
-    report = convert_annotations(source, target, to, from_, images)
+    report = convert_annotations(source, target, to, from_, images, dialect)
+    _name_failures(dict(report.failed))
     table = report.as_table().to_string(index=False, na_rep="")
     common.result(report.as_dict(), f"{table}\n{report.source_format} to {report.target_format}: {target}")
-    return 0
+    return 1 if report.failed else 0
 
 
 def predict(

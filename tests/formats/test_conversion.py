@@ -107,7 +107,7 @@ def test_folders_are_mirrored_with_a_record_and_the_same_bytes(tmp_path, source)
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     record = json.loads((tmp_path / "one" / "fncells-run.json").read_text())
-    assert record["settings"] == {"from": "via", "to": "labels", "images": False}
+    assert record["settings"] == {"from": "via", "to": "labels", "images": False, "dialect": None}
     assert list(record["inputs"]) == ["source.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "source.json", "two"]
 
@@ -135,21 +135,39 @@ def test_the_same_conversion_may_be_repeated_and_another_is_kept_apart(tmp_path,
         convert(source, tmp_path / "mine", "masks")
 
 
-@pytest.mark.parametrize("to", ["masks", "via"])
-def test_a_failure_halfway_leaves_nothing(tmp_path, to):
-    folder = tmp_path / "labels"
+def three_label_pictures(folder, broken):
     write_annotations(folder, [AnnotatedImage.from_labels(f"{stem}.png", drawn_map(1)) for stem in "abc"], "labels")
-    (folder / "c.png").write_bytes((folder / "c.png").read_bytes()[:60])
-    with pytest.raises(InputError, match=r"c\.png"):
+    for stem in broken:
+        (folder / f"{stem}.png").write_bytes((folder / f"{stem}.png").read_bytes()[:60])
+    return folder
+
+
+@pytest.mark.parametrize("to", ["masks", "via"])
+def test_a_broken_picture_is_named_and_the_others_are_converted(tmp_path, to):
+    folder = three_label_pictures(tmp_path / "labels", "b")
+    report = convert(folder, tmp_path / "out", to, source_format="labels")
+    assert [losses.picture for losses in report.pictures] == ["a.png", "c.png"]
+    [(name, reason)] = report.failed
+    assert name == "b.png"
+    assert "b.png: expected a whole PNG" in reason
+    assert report.as_dict()["failed"] == [{"picture": "b.png", "reason": reason}]
+    assert [image.name for image in read_annotations(tmp_path / "out", to)] == ["a.png", "c.png"]
+
+
+@pytest.mark.parametrize("to", ["masks", "via"])
+def test_nothing_is_written_where_every_picture_fails(tmp_path, to):
+    folder = three_label_pictures(tmp_path / "labels", "abc")
+    with pytest.raises(InputError, match=r"3 that cannot be converted, the first: .*a\.png"):
         convert(folder, tmp_path / "out", to, source_format="labels")
     assert [path.name for path in tmp_path.iterdir()] == ["labels"]
 
 
-def test_hostile_names_write_nothing(tmp_path):
-    write_annotations(tmp_path / "a.json", [AnnotatedImage("../../evil.png", (3, 3), ())], "via")
-    with pytest.raises(InputError, match="leads upward"):
-        convert(tmp_path / "a.json", tmp_path / "sub" / "out", "masks")
-    assert [path.name for path in tmp_path.rglob("*.png")] == []
+def test_hostile_names_write_nothing_outside_and_the_others_are_converted(tmp_path):
+    images = [AnnotatedImage(name, (3, 3), ()) for name in ("../../evil.png", "good.png")]
+    write_annotations(tmp_path / "a.json", images, "via")
+    report = convert(tmp_path / "a.json", tmp_path / "sub" / "out", "masks")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")] == ["sub/out/good.png"]
+    assert "leads upward" in report.failed[0][1]
     assert convert(tmp_path / "a.json", tmp_path / "b.csv", "via-csv").pictures[0].picture == "../../evil.png"
 
 

@@ -11,7 +11,7 @@ from formats.label_maps import drawn_map, label_maps
 
 
 def only(path, images=None):
-    [image] = label_pictures.read(path, images)
+    [image] = label_pictures.CODEC.read(path, images)
     return image
 
 
@@ -28,7 +28,7 @@ def test_png_labels_and_equal_channels_are_read(tmp_path):
     labels = drawn_map(6)
     cv2.imwrite(str(tmp_path / "a.png"), labels.astype(np.uint16))
     cv2.imwrite(str(tmp_path / "b.png"), np.dstack([labels.astype(np.uint8)] * 3))
-    for image in label_pictures.read(tmp_path):
+    for image in label_pictures.CODEC.read(tmp_path):
         np.testing.assert_array_equal(image.labels, labels, err_msg=image.name)
 
 
@@ -54,7 +54,7 @@ def test_what_is_no_label_picture_is_refused(tmp_path, array, found):
 def test_small_numbers_make_a_16_bit_png(tmp_path):
     labels = drawn_map(7)
     labels[0, 0] = 65535
-    label_pictures.write(tmp_path, [AnnotatedImage.from_labels("sub/a.tif", labels)])
+    label_pictures.CODEC.write(tmp_path, [AnnotatedImage.from_labels("sub/a.tif", labels)])
     written = cv2.imread(str(tmp_path / "sub" / "a.png"), cv2.IMREAD_UNCHANGED)
     assert written.dtype == np.uint16
     np.testing.assert_array_equal(written, labels)
@@ -63,8 +63,8 @@ def test_small_numbers_make_a_16_bit_png(tmp_path):
 def test_numbers_above_65535_make_a_32_bit_tiff(tmp_path):
     labels = drawn_map(7)
     labels[0, 0] = 65536
-    label_pictures.write(tmp_path / "one", [AnnotatedImage.from_labels("a.png", labels)])
-    label_pictures.write(tmp_path / "two", [AnnotatedImage.from_labels("a.png", labels)])
+    label_pictures.CODEC.write(tmp_path / "one", [AnnotatedImage.from_labels("a.png", labels)])
+    label_pictures.CODEC.write(tmp_path / "two", [AnnotatedImage.from_labels("a.png", labels)])
     written = tifffile.imread(tmp_path / "one" / "a.tif")
     assert written.dtype == np.uint32
     np.testing.assert_array_equal(written, labels)
@@ -74,7 +74,7 @@ def test_numbers_above_65535_make_a_32_bit_tiff(tmp_path):
 @pytest.mark.slow
 def test_more_than_65535_cells_survive(tmp_path):
     labels = np.arange(1, 70_001, dtype=np.int32).reshape(250, 280)
-    label_pictures.write(tmp_path, [AnnotatedImage.from_labels("a.png", labels)])
+    label_pictures.CODEC.write(tmp_path, [AnnotatedImage.from_labels("a.png", labels)])
     image = only(tmp_path)
     assert (image.name, len(image.cells)) == ("a.tif", 70_000)
     np.testing.assert_array_equal(image.labels, labels)
@@ -87,11 +87,11 @@ def test_more_than_65535_cells_survive(tmp_path):
 )
 def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name):
     out = tmp_path / "out"
-    label_pictures.write(out, [AnnotatedImage.from_labels("./sub/..a.png", drawn_map(1))])
+    label_pictures.CODEC.write(out, [AnnotatedImage.from_labels("./sub/..a.png", drawn_map(1))])
     before = sorted(tmp_path.rglob("*"))
     assert out / "sub" / "..a.png" in before
     with pytest.raises(InputError, match=r"expected a picture's file name within the output folder") as refusal:
-        label_pictures.write(out, [AnnotatedImage.from_labels(name, drawn_map(1))])
+        label_pictures.CODEC.write(out, [AnnotatedImage.from_labels(name, drawn_map(1))])
     assert "\n" not in str(refusal.value)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -99,22 +99,22 @@ def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name):
 def test_two_pictures_with_one_stem_are_refused_by_name(tmp_path):
     images = [AnnotatedImage.from_labels(name, drawn_map(1)) for name in ("sub/a.png", "sub/a.tif")]
     with pytest.raises(InputError, match=r"'sub/a\.png' and 'sub/a\.tif'"):
-        label_pictures.write(tmp_path, images)
-    label_pictures.write(tmp_path / "again", [images[0], AnnotatedImage.from_labels("a.tif", drawn_map(1))])
+        label_pictures.CODEC.write(tmp_path, images)
+    label_pictures.CODEC.write(tmp_path / "again", [images[0], AnnotatedImage.from_labels("a.tif", drawn_map(1))])
     assert (tmp_path / "again" / "a.png").is_file()
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(InputError, match="expected a folder"):
-        label_pictures.write(tmp_path / "out", [])
+        label_pictures.CODEC.write(tmp_path / "out", [])
 
 
 def round_trip(folder, labels):
     folder.mkdir(exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
-    label_pictures.write(folder, [AnnotatedImage.from_labels("a.png", labels)])
+    label_pictures.CODEC.write(folder, [AnnotatedImage.from_labels("a.png", labels)])
     np.testing.assert_array_equal(only(folder).labels, labels)
 
 

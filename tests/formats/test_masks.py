@@ -24,7 +24,7 @@ def mask():
 
 
 def only(path, images=None):
-    [image] = masks.read(path, images)
+    [image] = masks.CODEC.read(path, images)
     return image
 
 
@@ -73,7 +73,7 @@ def test_one_bit_and_palette_pictures_are_read(tmp_path, mask):
     indexed.putdata((~mask).astype(int).ravel().tolist())
     indexed.putpalette([255, 255, 255, 0, 0, 0])  # as optimisers write a 0/255 picture
     indexed.save(tmp_path / "greys.png")
-    for image in masks.read(tmp_path):
+    for image in masks.CODEC.read(tmp_path):
         np.testing.assert_array_equal(image.mask, mask, err_msg=image.name)
 
 
@@ -86,14 +86,14 @@ def test_grey_levels_are_cut_at_half_the_scale(tmp_path):
     save(tmp_path / "a8.png", np.array([[0, 127, 128, 255]], dtype=np.uint8))
     save(tmp_path / "b16.png", np.array([[0, 32767, 32768, 65535]], dtype=np.uint16))
     save(tmp_path / "c32.tif", np.array([[0, 0.4, 0.5, 1]], dtype=np.float32))
-    for image in masks.read(tmp_path):
+    for image in masks.CODEC.read(tmp_path):
         assert image.mask.tolist() == [[False, False, True, True]], image.name
 
 
 def test_classes_far_below_half_the_scale_are_cells(tmp_path):
     save(tmp_path / "a.png", np.array([[0, 1, 2, 3]], dtype=np.uint8))
     save(tmp_path / "b.tif", np.array([[0, 1, 2, 300]], dtype=np.int32))
-    for image in masks.read(tmp_path):
+    for image in masks.CODEC.read(tmp_path):
         assert image.mask.tolist() == [[False, True, True, True]], image.name
 
 
@@ -123,14 +123,14 @@ def test_pictures_one_pixel_wide_are_read(tmp_path, shape, suffix):
 def test_colours_of_pictures_one_pixel_wide_and_single_planes_are_read(tmp_path):
     save(tmp_path / "a.png", np.array([[[0, 0, 0], [0, 3, 0]]], dtype=np.uint8))
     tifffile.imwrite(tmp_path / "b.tif", np.array([[[[0, 1]]]], dtype=np.uint8), metadata={"axes": "ZCYX"})
-    for image in masks.read(tmp_path):
+    for image in masks.CODEC.read(tmp_path):
         assert image.mask.tolist() == [[False, True]], image.name
 
 
 def test_empty_full_and_one_valued_masks_are_read(tmp_path):
     save(tmp_path / "empty.png", np.zeros((4, 5), dtype=np.uint8))
     save(tmp_path / "full.png", np.full((4, 5), 255, dtype=np.uint8))
-    assert [len(image.cells) for image in masks.read(tmp_path)] == [0, 1]
+    assert [len(image.cells) for image in masks.CODEC.read(tmp_path)] == [0, 1]
 
 
 def test_broken_pictures_are_refused_by_name(tmp_path, mask):
@@ -165,7 +165,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
 
 def test_written_masks_are_mirrored_by_stem_with_sub_folders(tmp_path, mask):
     images = [AnnotatedImage.from_mask(name, mask) for name in ("a.tif", "sub/b.png", "sub/c.x.jpg")]
-    masks.write(tmp_path, iter(images))
+    masks.CODEC.write(tmp_path, iter(images))
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")) == [
         "a.png",
         "sub/b.png",
@@ -178,36 +178,36 @@ def test_written_masks_are_mirrored_by_stem_with_sub_folders(tmp_path, mask):
 
 def test_dots_are_not_drawn(tmp_path):
     dot = Cell((np.array([[2.0, 2.0]]),), source_shape="point")
-    masks.write(tmp_path, [AnnotatedImage("a.png", (5, 5), (dot,))])
+    masks.CODEC.write(tmp_path, [AnnotatedImage("a.png", (5, 5), (dot,))])
     assert only(tmp_path).cells == ()
 
 
 def test_a_picture_of_unknown_size_is_refused_with_advice(tmp_path):
     with pytest.raises(InputError, match="--images"):
-        masks.write(tmp_path, [AnnotatedImage("a.png", None, ())])
+        masks.CODEC.write(tmp_path, [AnnotatedImage("a.png", None, ())])
 
 
 def test_pictures_give_their_names_to_their_masks(tmp_path, mask):
     save(tmp_path / "masks" / "sub" / "a.png", mask.astype(np.uint8))
     save(tmp_path / "masks" / "other.png", mask.astype(np.uint8))
     picture = save(tmp_path / "pictures" / "sub" / "a.tif", np.zeros((20, 30), dtype=np.uint8))
-    other, named = masks.read(tmp_path / "masks", tmp_path / "pictures")
+    other, named = masks.CODEC.read(tmp_path / "masks", tmp_path / "pictures")
     assert (other.name, named.name) == ("other.png", "sub/a.tif")
     assert named.attributes == {"fncells.file_size": picture.stat().st_size}
     save(picture, np.zeros((10, 30), dtype=np.uint8))
     with pytest.raises(InputError, match=r"30 x 20 pixels.*found 30 x 10 pixels"):
-        list(masks.read(tmp_path / "masks", tmp_path / "pictures"))
+        list(masks.CODEC.read(tmp_path / "masks", tmp_path / "pictures"))
 
 
 def test_the_same_cells_give_the_same_bytes(tmp_path):
     image = AnnotatedImage.from_labels("a.png", drawn_map(1))
     for folder in ("one", "two"):
-        masks.write(tmp_path / folder, [image])
+        masks.CODEC.write(tmp_path / folder, [image])
     assert (tmp_path / "one" / "a.png").read_bytes() == (tmp_path / "two" / "a.png").read_bytes()
 
 
 def round_trip(folder, labels):
-    masks.write(folder, [AnnotatedImage.from_mask("a.png", labels > 0)])
+    masks.CODEC.write(folder, [AnnotatedImage.from_mask("a.png", labels > 0)])
     image = only(folder)
     np.testing.assert_array_equal(image.mask, labels > 0)
     np.testing.assert_array_equal(image.labels > 0, cv2.imread(str(folder / "a.png"), cv2.IMREAD_UNCHANGED) == 255)

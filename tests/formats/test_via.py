@@ -52,7 +52,7 @@ def save(path, document):
 
 
 def written(path, images):
-    via.write(path, images)
+    via.CODEC.write(path, images)
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -75,13 +75,13 @@ def document():
 
 
 def test_via_to_via_keeps_everything(tmp_path, document):
-    images = list(via.read(save(tmp_path / "a.json", document)))
+    images = list(via.CODEC.read(save(tmp_path / "a.json", document)))
     assert exact(written(tmp_path / "b.json", images)) == exact(document)
     assert [image.shape for image in images] == [None] * 3
 
 
 def test_cells_cross_to_another_process_unharmed(tmp_path, document):
-    images = list(via.read(save(tmp_path / "a.json", document)))
+    images = list(via.CODEC.read(save(tmp_path / "a.json", document)))
     crossed = pickle.loads(pickle.dumps(images))
     assert exact(written(tmp_path / "b.json", crossed)) == exact(document)
 
@@ -89,7 +89,7 @@ def test_cells_cross_to_another_process_unharmed(tmp_path, document):
 def test_what_is_written_depends_on_the_content_alone(tmp_path, document):
     source = save(tmp_path / "a.json", document)
     for name in ("b.json", "c.json"):
-        via.write(tmp_path / name, via.read(source))
+        via.CODEC.write(tmp_path / name, via.CODEC.read(source))
     assert (tmp_path / "b.json").read_bytes() == (tmp_path / "c.json").read_bytes()
 
 
@@ -102,13 +102,13 @@ def test_via_1_is_read_in_the_order_it_counts(tmp_path):
     sorted_as_text = dict(sorted(regions.items()))
     assert list(sorted_as_text) != list(regions)
     old = entry(sorted_as_text, fileref="", base64_img_data="")
-    images = list(via.read(save(tmp_path / "a.json", {"any key": old})))
+    images = list(via.CODEC.read(save(tmp_path / "a.json", {"any key": old})))
     assert exact(written(tmp_path / "b.json", images)) == exact({"a.jpg12": entry(list(regions.values()))})
 
 
 def test_regions_under_other_keys_keep_the_order_of_the_file(tmp_path):
     regions = {"b": region(SHAPES[0]), "a": region(SHAPES[5])}
-    [image] = via.read(save(tmp_path / "a.json", {"k": entry(regions)}))
+    [image] = via.CODEC.read(save(tmp_path / "a.json", {"k": entry(regions)}))
     assert [cell.source_shape for cell in image.cells] == ["polygon", "rect"]
 
 
@@ -117,17 +117,17 @@ def test_projects_byte_order_marks_and_absent_attributes_are_read(tmp_path):
     project = {"_via_settings": {}, "_via_img_metadata": {"k": bare}, "_via_attributes": {}}
     path = tmp_path / "a.json"
     path.write_text(json.dumps(project), encoding="utf-8-sig")
-    images = list(via.read(path))
+    images = list(via.CODEC.read(path))
     assert written(tmp_path / "b.json", images) == {"a.jpg-1": entry([region(SHAPES[0])], size=-1)}
 
 
 def test_no_pictures_are_a_valid_file(tmp_path):
-    assert list(via.read(save(tmp_path / "a.json", {}))) == []
+    assert list(via.CODEC.read(save(tmp_path / "a.json", {}))) == []
     assert written(tmp_path / "b.json", []) == {}
 
 
 def test_a_changed_cell_is_written_as_it_is_now(tmp_path):
-    [image] = via.read(save(tmp_path / "a.json", {"k": entry([region(SHAPES[5]), region(SHAPES[11])])}))
+    [image] = via.CODEC.read(save(tmp_path / "a.json", {"k": entry([region(SHAPES[5]), region(SHAPES[11])])}))
     moved = [
         Cell(tuple(ring + 1 for ring in cell.rings), attributes=cell.attributes, source_shape=cell.source_shape)
         for cell in image.cells
@@ -152,7 +152,7 @@ def test_a_note_that_is_no_shape_is_passed_over(tmp_path):
 
 
 def cells_of(tmp_path, *shapes):
-    [image] = via.read(save(tmp_path / "a.json", {"k": entry([region(shape) for shape in shapes])}))
+    [image] = via.CODEC.read(save(tmp_path / "a.json", {"k": entry([region(shape) for shape in shapes])}))
     return image.cells
 
 
@@ -214,7 +214,7 @@ def test_marker_and_score_are_the_cells_own(tmp_path):
     regions = [
         region(SHAPES[0], attributes) for attributes in ({"marker": "Orx", "score": 1}, {"marker": 5, "score": 7})
     ]
-    [image] = via.read(save(tmp_path / "a.json", {"k": entry(regions)}))
+    [image] = via.CODEC.read(save(tmp_path / "a.json", {"k": entry(regions)}))
     assert [(cell.marker, cell.score) for cell in image.cells] == [("Orx", 1.0), (None, None)]
     cell = Cell(image.cells[0].rings, marker="CTb", score=0.25, attributes={"n": np.int64(3), "of": np.array([1.5])})
     [found] = written(tmp_path / "b.json", [AnnotatedImage("a", None, (cell,))])["a-1"]["regions"]
@@ -238,14 +238,14 @@ def test_every_further_ring_is_a_region_tied_by_cell_and_ring(tmp_path):
     regions = written(tmp_path / "a.json", [image])["a.png-1"]["regions"]
     ties = [(found["region_attributes"]["cell"], found["region_attributes"]["ring"]) for found in regions]
     assert sorted(ties) == [(2, "hole"), (2, "outer"), (2, "outer"), (2, "outer"), (4, "outer")]
-    [again] = via.read(tmp_path / "a.json")
+    [again] = via.CODEC.read(tmp_path / "a.json")
     assert [cell.number for cell in again.cells] == [2, 4]
     assert [dict(cell.attributes) for cell in again.cells] == [{}, {}]
     np.testing.assert_array_equal(again.labels, image.labels)
 
 
 def test_a_foreign_reader_finds_every_ring_as_a_region(tmp_path):
-    via.write(tmp_path / "a.json", [AnnotatedImage.from_labels("a.png", ring_with_island())])
+    via.CODEC.write(tmp_path / "a.json", [AnnotatedImage.from_labels("a.png", ring_with_island())])
     [image] = via.CODEC.read_foreign(tmp_path / "a.json", None)
     assert len(image.cells) == 5
 
@@ -259,13 +259,13 @@ def test_numbers_are_noted_only_where_the_place_does_not_give_them(tmp_path):
     found = written(tmp_path / "a.json", [plain, gaps, mixed])
     noted = {name: ["cell" in each["region_attributes"] for each in found[f"{name}-1"]["regions"]] for name in "abc"}
     assert noted == {"a": [False] * 3, "b": [True] * 3, "c": [False, True, False]}
-    for before, after in zip((plain, gaps, mixed), via.read(tmp_path / "a.json"), strict=True):
+    for before, after in zip((plain, gaps, mixed), via.CODEC.read(tmp_path / "a.json"), strict=True):
         assert after.numbers.tolist() == before.numbers.tolist()
 
 
 def test_cell_numbers_edited_in_via_are_text_and_still_join(tmp_path):
     tied = [region(SHAPES[0], {"cell": "7", "ring": role, "n": role}) for role in ("outer", "hole")]
-    [image] = via.read(save(tmp_path / "a.json", {"k": entry([tied[0], region(SHAPES[5]), tied[1]])}))
+    [image] = via.CODEC.read(save(tmp_path / "a.json", {"k": entry([tied[0], region(SHAPES[5]), tied[1]])}))
     joined, other = image.cells
     assert (joined.number, len(joined.rings), joined.source_shape) == (7, 2, "polygon")
     assert joined.attributes == {"n": "outer"}
@@ -274,7 +274,7 @@ def test_cell_numbers_edited_in_via_are_text_and_still_join(tmp_path):
 
 def test_one_tied_shape_stays_what_it_is(tmp_path):
     tied = [region(shape, {"cell": number, "ring": "outer"}) for number, shape in ((5, SHAPES[5]), (9, SHAPES[10]))]
-    [image] = via.read(save(tmp_path / "a.json", {"a.jpg12": entry(tied)}))
+    [image] = via.CODEC.read(save(tmp_path / "a.json", {"a.jpg12": entry(tied)}))
     assert [(cell.number, cell.source_shape) for cell in image.cells] == [(5, "rect"), (9, "point")]
     assert exact(written(tmp_path / "b.json", [image])) == exact({"a.jpg12": entry(tied)})
 
@@ -282,7 +282,7 @@ def test_one_tied_shape_stays_what_it_is(tmp_path):
 def test_a_point_cannot_be_the_ring_of_a_cell(tmp_path):
     tied = [region(shape, {"cell": 5, "ring": "outer"}) for shape in (SHAPES[0], SHAPES[10])]
     with pytest.raises(InputError, match=r"region 1: expected rings of cell 5, found a point"):
-        list(via.read(save(tmp_path / "a.json", {"k": entry(tied)})))
+        list(via.CODEC.read(save(tmp_path / "a.json", {"k": entry(tied)})))
 
 
 def test_a_cell_without_an_outline_is_no_region(tmp_path):
@@ -296,7 +296,7 @@ def test_a_known_size_is_noted_and_taken_out_again(tmp_path):
     image = AnnotatedImage("a.png", (4, 9), (), {"caption": "x"})
     found = written(tmp_path / "a.json", [image])["a.png-1"]["file_attributes"]
     assert found == {"caption": "x", "image_width": 9, "image_height": 4}
-    [again] = via.read(tmp_path / "a.json")
+    [again] = via.CODEC.read(tmp_path / "a.json")
     assert again.shape == (4, 9)
     assert again.attributes == {"caption": "x", "fncells.file_size": -1}
 
@@ -306,7 +306,7 @@ def test_a_known_size_is_noted_and_taken_out_again(tmp_path):
 )
 def test_what_is_no_size_stays_an_attribute(tmp_path, size):
     document = {"a.jpg12": entry([], file_attributes=size)}
-    [image] = via.read(save(tmp_path / "a.json", document))
+    [image] = via.CODEC.read(save(tmp_path / "a.json", document))
     assert image.shape is None
     assert exact(written(tmp_path / "b.json", [image])) == exact(document)
 
@@ -316,7 +316,7 @@ def test_the_pictures_give_their_size(tmp_path, name):
     (tmp_path / "pictures" / "sub").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "pictures" / "sub" / "a.png"), np.zeros((7, 5), dtype=np.uint8))
     source = save(tmp_path / "a.json", {"k": entry([region(SHAPES[0])], name, -1), "l": entry([], "other.png", -1)})
-    image, other = via.read(source, tmp_path / "pictures")
+    image, other = via.CODEC.read(source, tmp_path / "pictures")
     assert (image.name, image.shape) == (name, (7, 5))
     assert image.attributes["fncells.file_size"] == (tmp_path / "pictures" / "sub" / "a.png").stat().st_size
     assert other.shape is None
@@ -326,9 +326,9 @@ def test_the_pictures_give_their_size(tmp_path, name):
 
 def test_a_size_that_the_picture_contradicts_is_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((7, 5), dtype=np.uint8))
-    via.write(tmp_path / "a.json", [AnnotatedImage("a.png", (5, 7), ())])
+    via.CODEC.write(tmp_path / "a.json", [AnnotatedImage("a.png", (5, 7), ())])
     with pytest.raises(InputError, match=r"7 x 5 pixels, as the annotations of 'a\.png' say, found 5 x 7"):
-        list(via.read(tmp_path / "a.json", tmp_path))
+        list(via.CODEC.read(tmp_path / "a.json", tmp_path))
 
 
 def test_two_pictures_that_fit_are_refused(tmp_path):
@@ -336,10 +336,10 @@ def test_two_pictures_that_fit_are_refused(tmp_path):
         (tmp_path / "pictures" / folder).mkdir(parents=True)
         cv2.imwrite(str(tmp_path / "pictures" / folder / "a.png"), np.zeros((7, 5), dtype=np.uint8))
     source = save(tmp_path / "a.json", {"k": entry([], "one/a.png")})
-    assert next(via.read(source, tmp_path / "pictures")).shape == (7, 5)
+    assert next(via.CODEC.read(source, tmp_path / "pictures")).shape == (7, 5)
     save(source, {"k": entry([], "a.png")})
     with pytest.raises(InputError, match=r"one/a\.png and two/a\.png"):
-        list(via.read(source, tmp_path / "pictures"))
+        list(via.CODEC.read(source, tmp_path / "pictures"))
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals
@@ -404,7 +404,7 @@ HOSTILE = {
 def test_files_that_via_does_not_write_are_refused_in_one_line(tmp_path, fault):
     document, said = HOSTILE[fault]
     with pytest.raises(InputError, match=said) as refusal:
-        list(via.read(save(tmp_path / "a.json", document)))
+        list(via.CODEC.read(save(tmp_path / "a.json", document)))
     assert str(refusal.value).startswith(str(tmp_path / "a.json"))
     assert "\n" not in str(refusal.value)
 
@@ -429,10 +429,10 @@ VALID = '{"k": {"filename": "a.jpg", "size": 1, "regions": [], "file_attributes"
 def test_what_is_not_plain_json_is_refused(tmp_path, change, said):
     path = tmp_path / "a.json"
     path.write_text(VALID)
-    assert len(list(via.read(path))) == 1
+    assert len(list(via.CODEC.read(path))) == 1
     path.write_text(VALID.replace(*change) if change[0] else "")
     with pytest.raises(InputError, match=said):
-        list(via.read(path))
+        list(via.CODEC.read(path))
 
 
 def test_other_encodings_folders_and_missing_files_are_refused(tmp_path):
@@ -443,22 +443,22 @@ def test_other_encodings_folders_and_missing_files_are_refused(tmp_path):
         (tmp_path / "b", "nothing of that name"),
     ):
         with pytest.raises(InputError, match=said):
-            list(via.read(path))
+            list(via.CODEC.read(path))
 
 
 @pytest.mark.parametrize("value", [math.nan, object(), {1, 2}])
 def test_attributes_that_json_cannot_hold_are_refused_and_nothing_is_left(tmp_path, value):
     with pytest.raises(InputError, match="values that JSON can hold"):
-        via.write(tmp_path / "a.json", [AnnotatedImage("a", None, (), {"value": value})])
+        via.CODEC.write(tmp_path / "a.json", [AnnotatedImage("a", None, (), {"value": value})])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_one_picture_twice_is_not_written(tmp_path):
     with pytest.raises(InputError, match="'a' twice"):
-        via.write(tmp_path / "a.json", [AnnotatedImage("a", None, ())] * 2)
+        via.CODEC.write(tmp_path / "a.json", [AnnotatedImage("a", None, ())] * 2)
     sizes = [AnnotatedImage(name, None, (), {"fncells.file_size": size}) for name, size in (("a1", 2), ("a", 12))]
     with pytest.raises(InputError, match="'a12' twice"):
-        via.write(tmp_path / "a.json", sizes)
+        via.CODEC.write(tmp_path / "a.json", sizes)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -467,9 +467,9 @@ def test_every_mutant_ends_in_a_value_or_one_line(tmp_path, document):
     for text in mutants(document, count=1000, seed=3):
         (tmp_path / "a.json").write_bytes(text)
         try:
-            images = list(via.read(tmp_path / "a.json"))
-            via.write(tmp_path / "b.json", images)
-            assert len(list(via.read(tmp_path / "b.json"))) == len(images)
+            images = list(via.CODEC.read(tmp_path / "a.json"))
+            via.CODEC.write(tmp_path / "b.json", images)
+            assert len(list(via.CODEC.read(tmp_path / "b.json"))) == len(images)
             endings["value"] += 1
         except InputError:
             endings["refusal"] += 1
@@ -481,10 +481,10 @@ def test_every_mutant_ends_in_a_value_or_one_line(tmp_path, document):
 
 def round_trip(folder, labels):
     image = AnnotatedImage.from_labels("a.png", labels)
-    via.write(folder / "a.json", [image])
-    [again] = via.read(folder / "a.json")
+    via.CODEC.write(folder / "a.json", [image])
+    [again] = via.CODEC.read(folder / "a.json")
     np.testing.assert_array_equal(again.labels, labels)
-    via.write(folder / "b.json", [again])
+    via.CODEC.write(folder / "b.json", [again])
     assert (folder / "a.json").read_bytes() == (folder / "b.json").read_bytes()
 
 
@@ -536,5 +536,5 @@ ANY_REGIONS = st.lists(st.builds(region, ANY_SHAPE, st.dictionaries(st.text(), J
 def test_vertices_order_and_attributes_survive(tmp_path_factory, regions):
     folder = tmp_path_factory.getbasetemp()
     document = {"a.jpg12": entry(regions)}
-    images = list(via.read(save(folder / "c.json", document)))
+    images = list(via.CODEC.read(save(folder / "c.json", document)))
     assert exact(written(folder / "d.json", images)) == exact(document)

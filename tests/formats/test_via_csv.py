@@ -44,13 +44,13 @@ def test_the_tools_own_files_come_back_byte_by_byte(tmp_path):
     )
     source = tmp_path / "a.csv"
     source.write_text(text, encoding="utf-8", newline="")
-    via_csv.write(tmp_path / "b.csv", via_csv.read(source))
+    via_csv.CODEC.write(tmp_path / "b.csv", via_csv.CODEC.read(source))
     assert (tmp_path / "b.csv").read_text(encoding="utf-8") == text
 
 
 def test_rows_are_put_together_by_file_name_whatever_they_count(tmp_path):
     rows = [row(count=9, own={"n": 1}), row("b.jpg", shape={}, count=4), row(number=7, shape=POLYGON, own={"n": 2}), ""]
-    first, second = via_csv.read(save(tmp_path / "a.csv", *rows))
+    first, second = via_csv.CODEC.read(save(tmp_path / "a.csv", *rows))
     assert [(cell.source_shape, cell.attributes["n"]) for cell in first.cells] == [("rect", 1), ("polygon", 2)]
     assert (second.name, second.cells) == ("b.jpg", ())
 
@@ -58,7 +58,7 @@ def test_rows_are_put_together_by_file_name_whatever_they_count(tmp_path):
 def test_via_1_headers_byte_order_marks_and_windows_line_ends_are_read(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(f"#{HEADER}\r\n{row()}\r\n", encoding="utf-8-sig", newline="")
-    [image] = via_csv.read(path)
+    [image] = via_csv.CODEC.read(path)
     assert (image.name, len(image.cells)) == ("a.jpg", 1)
 
 
@@ -68,23 +68,23 @@ def test_columns_may_stand_in_another_order_and_size_and_attributes_be_empty(tmp
     turned = io.StringIO()
     csv.writer(turned).writerows([columns[::-1], values[::-1]])
     (tmp_path / "a.csv").write_text(turned.getvalue())
-    [image] = via_csv.read(tmp_path / "a.csv")
+    [image] = via_csv.CODEC.read(tmp_path / "a.csv")
     assert image.attributes == {"fncells.file_size": -1}
     assert image.cells[0].source_shape == "rect"
 
 
 def test_a_polygon_of_many_points_is_read(tmp_path):
     many = {"name": "polygon", "all_points_x": list(range(50_000)), "all_points_y": [1] * 50_000}
-    [image] = via_csv.read(save(tmp_path / "a.csv", row(shape=many)))
+    [image] = via_csv.CODEC.read(save(tmp_path / "a.csv", row(shape=many)))
     assert len(image.cells[0].rings[0]) == 50_000
 
 
 def test_a_picture_without_regions_is_one_empty_row(tmp_path):
-    via_csv.write(tmp_path / "a.csv", [AnnotatedImage("a.png", (3, 4), ())])
+    via_csv.CODEC.write(tmp_path / "a.csv", [AnnotatedImage("a.png", (3, 4), ())])
     assert (tmp_path / "a.csv").read_text() == (
         f'{HEADER}\na.png,-1,"{{""image_width"":4,""image_height"":3}}",0,0,"{{}}","{{}}"\n'
     )
-    [image] = via_csv.read(tmp_path / "a.csv")
+    [image] = via_csv.CODEC.read(tmp_path / "a.csv")
     assert image.shape == (3, 4)
 
 
@@ -92,7 +92,7 @@ def test_foreign_readers_find_every_ring(tmp_path):
     labels = np.zeros((9, 9), dtype=np.int32)
     labels[1:8, 1:8] = 5
     labels[3:6, 3:6] = 0
-    via_csv.write(tmp_path / "a.csv", [AnnotatedImage.from_labels("a.png", labels)])
+    via_csv.CODEC.write(tmp_path / "a.csv", [AnnotatedImage.from_labels("a.png", labels)])
     ties = [json.loads(found["region_attributes"]) for found in rows_of(tmp_path / "a.csv")]
     assert ties == [{"cell": 5, "ring": "outer"}, {"cell": 5, "ring": "hole"}]
     [foreign] = via_csv.CODEC.read_foreign(tmp_path / "a.csv", None)
@@ -117,9 +117,9 @@ def test_foreign_readers_find_every_ring(tmp_path):
     ],
 )
 def test_rows_that_via_does_not_write_are_refused_in_one_line(tmp_path, rows, said):
-    assert len(list(via_csv.read(save(tmp_path / "a.csv", row())))) == 1
+    assert len(list(via_csv.CODEC.read(save(tmp_path / "a.csv", row())))) == 1
     with pytest.raises(InputError, match=said) as refusal:
-        list(via_csv.read(save(tmp_path / "a.csv", *rows)))
+        list(via_csv.CODEC.read(save(tmp_path / "a.csv", *rows)))
     assert str(refusal.value).startswith(str(tmp_path / "a.csv"))
     assert "\n" not in str(refusal.value)
 
@@ -130,12 +130,12 @@ def test_rows_that_via_does_not_write_are_refused_in_one_line(tmp_path, rows, sa
 def test_files_without_the_header_are_refused(tmp_path, text):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(InputError, match=r"empty file|the columns filename, file_size"):
-        list(via_csv.read(tmp_path / "a.csv"))
+        list(via_csv.CODEC.read(tmp_path / "a.csv"))
 
 
 def test_one_picture_twice_is_not_written(tmp_path):
     with pytest.raises(InputError, match="'a' twice"):
-        via_csv.write(tmp_path / "a.csv", [AnnotatedImage("a", None, ())] * 2)
+        via_csv.CODEC.write(tmp_path / "a.csv", [AnnotatedImage("a", None, ())] * 2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -164,9 +164,9 @@ def test_every_mutant_ends_in_a_value_or_one_line(tmp_path):
                 cells = cells if isinstance(cells, list) else [cells]
                 writer.writerow([json.dumps(cell) if isinstance(cell, (dict, list)) else cell for cell in cells])
         try:
-            images = list(via_csv.read(path))
-            via_csv.write(tmp_path / "b.csv", images)
-            assert len(list(via_csv.read(tmp_path / "b.csv"))) == len(images)
+            images = list(via_csv.CODEC.read(path))
+            via_csv.CODEC.write(tmp_path / "b.csv", images)
+            assert len(list(via_csv.CODEC.read(tmp_path / "b.csv"))) == len(images)
             endings["value"] += 1
         except InputError:
             endings["refusal"] += 1
@@ -175,8 +175,8 @@ def test_every_mutant_ends_in_a_value_or_one_line(tmp_path):
 
 def round_trip(folder, labels):
     image = AnnotatedImage.from_labels("a.png", labels)
-    via_csv.write(folder / "a.csv", [image, AnnotatedImage("b.png", (1, 1), (Cell((np.zeros((1, 2)),)),))])
-    again, _ = via_csv.read(folder / "a.csv")
+    via_csv.CODEC.write(folder / "a.csv", [image, AnnotatedImage("b.png", (1, 1), (Cell((np.zeros((1, 2)),)),))])
+    again, _ = via_csv.CODEC.read(folder / "a.csv")
     np.testing.assert_array_equal(again.labels, labels)
 
 

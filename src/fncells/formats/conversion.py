@@ -1,7 +1,8 @@
 """Any format to any other, and a true account of what was lost on the way."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +12,10 @@ import numpy as np
 from fncells import files
 from fncells.cells import AnnotatedImage, Cell
 from fncells.errors import InputError
-from fncells.formats.codec import Codec
+from fncells.formats.codec import Codec, Unread
 from fncells.formats.pictures import own_attributes
-from fncells.formats.registry import codec_named, read_annotations, recognise
-from fncells.formats.rings import ring_roles
+from fncells.formats.registry import codec_named, find_annotations, recognise
+from fncells.outlines import ring_roles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,12 +108,15 @@ class ConversionReport:
         One entry a picture, in the order of the source.
     loses
         What the target format cannot tell other readers, in words.
+    failed
+        Name and reason of every picture that could not be converted.
     """
 
     source_format: str
     target_format: str
     pictures: tuple[Losses, ...]
     loses: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...] = ()
 
     @property
     def total(self) -> dict[str, object]:
@@ -137,6 +141,7 @@ class ConversionReport:
             "loses": list(self.loses),
             "total": {key: value for key, value in self.total.items() if key != "picture"},
             "per_picture": [losses.as_dict() for losses in self.pictures],
+            "failed": [{"picture": name, "reason": reason} for name, reason in self.failed],
         }
 
     def as_table(self) -> "pd.DataFrame":
@@ -177,10 +182,12 @@ def convert(
     to: str,
     source_format: str | None = None,
     images: Path | None = None,
+    dialect: str | None = None,
 ) -> ConversionReport:
     """Convert annotations, and measure what was lost by reading the result as a foreign reader would.
 
-    The result is put into place when all of it has been written; if anything fails, nothing is.
+    A picture that cannot be read, or that the target cannot hold, is left out and reported. The result is put into place
+    when all of it has been written.
 
     Parameters
     ----------
@@ -194,6 +201,8 @@ def convert(
         Name of the source's format; recognised if not given.
     images
         The folder of the pictures, where the source does not hold their shapes.
+    dialect
+        ``published`` writes the format as the published archive has it. Reading needs no such word.
 
     Returns
     -------
@@ -202,71 +211,94 @@ def convert(
     Raises
     ------
     InputError
-        If the source cannot be read, or the target cannot be made of it.
+        If the source cannot be read, the target cannot be made, or every single picture fails.
     """
-    codec = codec_named(to)
+    codec = codec_named(to, dialect)
     _check_apart(source, target)
     name = source_format or recognise(source)
-    before: Before = {}
     target = target.absolute()
-    pictures = _tallied(read_annotations(source, name, images), before, codec)
+    transfer = _Transfer(find_annotations(source, name, images), codec)
     if codec.one_file:
         if target.is_dir():
             raise InputError(target, expected=f"the name of one file, as {to} is", found="a folder")
         with files.whole(target) as temporary:
-            codec.write(temporary, pictures)
-            after = _read_back(codec, temporary, before)
+            transfer.run(temporary, source)
     else:
-        settings = {"from": name, "to": to, "images": images is not None}
+        settings = {"from": name, "to": to, "images": images is not None, "dialect": dialect}
         inputs = _digests(source)
         _check_free(target, settings, inputs)
-        after = _written_folder(codec, target, pictures, before, (settings, inputs))
-    losses = tuple(Losses(picture, found, after[key]) for key, (picture, _, found) in before.items())
-    return ConversionReport(name, to, losses, codec.loses)
+        _into_folder(transfer, target, source, (settings, inputs))
+    return ConversionReport(name, to, transfer.losses, codec.loses, tuple(transfer.failed))
 
 
 _NOTHING = Tally(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
-Before = dict[str, tuple[str, tuple[int, int] | None, Tally]]
+
+class _Transfer:
+    """Pictures on their way from a reader to a writer, one by one, noting what each held and what is found of it then.
+
+    Parameters
+    ----------
+    pictures
+        What there is to transfer.
+    codec
+        The format to write.
+    """
+
+    def __init__(self, pictures: Iterable[Unread], codec: Codec) -> None:
+        self.failed: list[tuple[str, str]] = []
+        self._pictures = pictures
+        self._codec = codec
+        self._before: dict[str, tuple[str, tuple[int, int] | None, Tally]] = {}
+        self._after: dict[str, Tally] = {}
+
+    @property
+    def losses(self) -> tuple[Losses, ...]:
+        """What each picture held before, and what a foreign reader finds."""
+        return tuple(
+            Losses(name, before, self._after.get(key, _NOTHING)) for key, (name, _, before) in self._before.items()
+        )
+
+    def run(self, path: Path, source: Path) -> None:
+        """Write the file or folder and read it back."""
+        with self._codec.writing(path) as add:
+            for picture in self._pictures:
+                try:
+                    image = picture.read()
+                    add(image)
+                except InputError as error:
+                    self.failed.append((picture.name, str(error)))
+                else:
+                    shape = image.shape or _canvas(image)
+                    self._before[self._key(image)] = image.name, shape, tally(image, shape)
+        if self.failed and not self._before:
+            found = f"{len(self.failed)} that cannot be converted, the first: {self.failed[0][1]}"
+            raise InputError(source, expected="annotations of pictures", found=found)
+        self._read_back(path)
+
+    def _read_back(self, path: Path) -> None:
+        """Tell what a foreign reader finds; a picture that it does not find, or cannot read, holds nothing."""
+        for picture in self._codec.find_foreign(path, None) if self._before else ():
+            with suppress(InputError):
+                image = picture.read()
+                key = self._key(image)
+                if key in self._before:
+                    self._after[key] = tally(image, self._before[key][1])
+
+    def _key(self, image: AnnotatedImage) -> str:
+        """Files of a folder are named by the stem; one file names its pictures itself."""
+        return image.name if self._codec.one_file else image.stem
 
 
-def _tallied(images: Iterator[AnnotatedImage], before: Before, codec: Codec) -> Iterator[AnnotatedImage]:
-    """Pass pictures on to the writer and note what they held, so that the source is read once and nothing is kept."""
-    for image in images:
-        shape = image.shape or _canvas(image)
-        before[_key(image, codec)] = image.name, shape, tally(image, shape)
-        yield image
-
-
-def _key(image: AnnotatedImage, codec: Codec) -> str:
-    """Files of a folder are named by the stem; one file names its pictures itself."""
-    return image.name if codec.one_file else image.stem
-
-
-def _read_back(codec: Codec, path: Path, before: Before) -> dict[str, Tally]:
-    """Tell what a foreign reader finds; a picture that it does not find holds nothing."""
-    after = dict.fromkeys(before, _NOTHING)
-    for image in codec.read_foreign(path, None) if before else ():
-        key = _key(image, codec)
-        if key in before:
-            after[key] = tally(image, before[key][1])
-    return after
-
-
-def _written_folder(
-    codec: Codec,
-    target: Path,
-    pictures: Iterator[AnnotatedImage],
-    before: Before,
-    record: tuple[Mapping[str, object], Mapping[str, str]],
-) -> dict[str, Tally]:
+def _into_folder(
+    transfer: _Transfer, target: Path, source: Path, record: tuple[Mapping[str, object], Mapping[str, str]]
+) -> None:
     """Write into a hidden sibling, measure there, then move file by file; the record first, so that a rerun can go on."""
     stage = target.with_name(f".{target.name}.partial")
     shutil.rmtree(stage, ignore_errors=True)
     try:
         stage.mkdir(parents=True)
-        codec.write(stage, pictures)
-        after = _read_back(codec, stage, before)
+        transfer.run(stage, source)
         written = sorted(path for path in stage.rglob("*") if path.is_file())
         target.mkdir(parents=True, exist_ok=True)
         files.write_record(target, "convert", *record)
@@ -276,7 +308,6 @@ def _written_folder(
             path.replace(place)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-    return after
 
 
 def _check_apart(source: Path, target: Path) -> None:

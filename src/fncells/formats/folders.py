@@ -3,8 +3,8 @@
 import re
 from pathlib import Path, PurePosixPath
 
+from fncells.documents import quoted
 from fncells.errors import InputError
-from fncells.formats.documents import quoted
 
 __all__ = ["OutputFolder"]
 

@@ -1,15 +1,17 @@
 """Label pictures: a folder of pictures where each cell has its own number, as Cellpose, StarDist and CellProfiler write."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from fncells.cells import AnnotatedImage
-from fncells.formats.codec import Codec
+from fncells.formats.codec import Add, Codec, Unread
 from fncells.formats.folders import OutputFolder
-from fncells.formats.pictures import PictureFolder
 from fncells.formats.rasters import (
+    Raster,
     as_labels,
     find_rasters,
     looks_like_mask,
@@ -18,13 +20,13 @@ from fncells.formats.rasters import (
     write_raster,
 )
 
-__all__ = ["CODEC", "read", "recognises", "write"]
+__all__ = ["CODEC"]
 
 _LARGEST_IN_PNG = np.iinfo(np.uint16).max
 
 
-def read(path: Path, images: Path | None = None) -> Iterator[AnnotatedImage]:
-    """Read label pictures; each value above 0 is a cell, the value its number.
+def find(path: Path, images: Path | None = None) -> Iterator[Unread]:
+    """Find label pictures; each value above 0 is a cell, the value its number.
 
     Parameters
     ----------
@@ -35,42 +37,43 @@ def read(path: Path, images: Path | None = None) -> Iterator[AnnotatedImage]:
 
     Yields
     ------
-    AnnotatedImage
+    Unread
         Ordered by name, the name being the label picture's file name, or its picture's where that is found.
 
     Raises
     ------
     InputError
-        If there is no picture, or one cannot be read as labels.
+        If there is no picture; on reading, if one cannot be read as labels.
     """
-    pictures = PictureFolder(images)
-    for source in find_rasters(path):
-        labels = as_labels(read_raster(source.path), source.path)
-        yield pictures.complete(AnnotatedImage.from_labels(source.name, labels), rename=True)
+    for raster in find_rasters(path, images):
+        yield Unread(raster.name, partial(_read, raster))
 
 
-def write(path: Path, images: Iterable[AnnotatedImage]) -> None:
+def _read(raster: Raster) -> AnnotatedImage:
+    labels = as_labels(read_raster(raster.path), raster.path)
+    return raster.complete(AnnotatedImage.from_labels(raster.name, labels))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Add]:
     """Write one label picture a picture, named by the picture's stem, sub-folders kept.
 
-    A 16-bit PNG; a 32-bit TIFF where a number is above 65,535, as it must be with more cells than that.
-
-    Parameters
-    ----------
-    path
-        The folder.
-    images
-        Cells on pictures of known shape; where cells overlap the later one is drawn over.
+    A 16-bit PNG; a 32-bit TIFF where a number is above 65,535, as it must be with more cells than that. Where cells
+    overlap the later one is drawn over.
 
     Raises
     ------
     InputError
-        If a picture's shape is unknown, or its name cannot be a file name within the folder.
+        On adding, if the picture's shape is unknown, or its name cannot be a file name within the folder.
     """
     folder = OutputFolder(path)
-    for image in images:
+
+    def add(image: AnnotatedImage) -> None:
         large = bool(image.labels.max(initial=0) > _LARGEST_IN_PNG)
         place = folder.place(image.name, ".tif" if large else ".png")
         write_raster(place, image.labels.astype(np.uint32 if large else np.uint16))
+
+    yield add
 
 
 def recognises(path: Path) -> bool:
@@ -80,9 +83,9 @@ def recognises(path: Path) -> bool:
 
 CODEC = Codec(
     name="labels",
-    read=read,
-    read_foreign=read,
-    write=write,
+    find=find,
+    find_foreign=find,
+    writing=writing,
     recognises=recognises,
     one_file=False,
     loses=("where cells overlap, the earlier one's pixels", "dots, outlines finer than a pixel, and attributes"),

@@ -1,21 +1,30 @@
 """Binary masks: a folder of pictures, cells white (255) on black (0), as in the published archive."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from fncells.cells import AnnotatedImage
-from fncells.formats.codec import Codec
+from fncells.formats.codec import Add, Codec, Unread
 from fncells.formats.folders import OutputFolder
-from fncells.formats.pictures import PictureFolder
-from fncells.formats.rasters import as_mask, find_rasters, looks_like_mask, raster_candidates, read_raster, write_raster
+from fncells.formats.rasters import (
+    Raster,
+    as_mask,
+    find_rasters,
+    looks_like_mask,
+    raster_candidates,
+    read_raster,
+    write_raster,
+)
 
-__all__ = ["CODEC", "read", "recognises", "write"]
+__all__ = ["CODEC"]
 
 
-def read(path: Path, images: Path | None = None) -> Iterator[AnnotatedImage]:
-    """Read masks; every 8-connected component is a cell, numbered in raster order of the components' first pixels.
+def find(path: Path, images: Path | None = None) -> Iterator[Unread]:
+    """Find masks; every 8-connected component is a cell, numbered in raster order of the components' first pixels.
 
     Parameters
     ----------
@@ -27,39 +36,39 @@ def read(path: Path, images: Path | None = None) -> Iterator[AnnotatedImage]:
 
     Yields
     ------
-    AnnotatedImage
+    Unread
         Ordered by name, the name being the mask's file name, or its picture's where that is found.
 
     Raises
     ------
     InputError
-        If there is no picture, or one cannot be read as a mask.
+        If there is no picture; on reading, if one cannot be read as a mask.
     """
-    pictures = PictureFolder(images)
-    for source in find_rasters(path):
-        mask = as_mask(read_raster(source.path), source.path)
-        yield pictures.complete(AnnotatedImage.from_mask(source.name, mask), rename=True)
+    for raster in find_rasters(path, images):
+        yield Unread(raster.name, partial(_read, raster))
 
 
-def write(path: Path, images: Iterable[AnnotatedImage]) -> None:
+def _read(raster: Raster) -> AnnotatedImage:
+    mask = as_mask(read_raster(raster.path), raster.path)
+    return raster.complete(AnnotatedImage.from_mask(raster.name, mask))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Add]:
     """Write one 8-bit PNG of 0 and 255 a picture, named by the picture's stem, sub-folders kept.
-
-    Parameters
-    ----------
-    path
-        The folder.
-    images
-        Cells on pictures of known shape.
 
     Raises
     ------
     InputError
-        If a picture's shape is unknown, or its name cannot be a file name within the folder.
+        On adding, if the picture's shape is unknown, or its name cannot be a file name within the folder.
     """
     folder = OutputFolder(path)
-    for image in images:
-        place = folder.place(image.name, ".png")
-        write_raster(place, image.mask.astype(np.uint8) * np.uint8(255))
+
+    def add(image: AnnotatedImage) -> None:
+        mask = image.mask.astype(np.uint8) * np.uint8(255)
+        write_raster(folder.place(image.name, ".png"), mask)
+
+    yield add
 
 
 def recognises(path: Path) -> bool:
@@ -74,9 +83,9 @@ def recognises(path: Path) -> bool:
 
 CODEC = Codec(
     name="masks",
-    read=read,
-    read_foreign=read,
-    write=write,
+    find=find,
+    find_foreign=find,
+    writing=writing,
     recognises=recognises,
     one_file=False,
     loses=(

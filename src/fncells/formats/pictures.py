@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from fncells.cells import AnnotatedImage
+from fncells.documents import quoted
 from fncells.errors import InputError
 from fncells.files import Source, find_pictures
-from fncells.formats.documents import quoted
 from fncells.images import picture_shape
 
 __all__ = ["FILE_SIZE", "RESERVED", "PictureFolder", "own_attributes"]

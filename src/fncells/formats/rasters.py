@@ -1,7 +1,9 @@
 """Masks and label pictures as files: pixels of any type in, PNG and TIFF out, and the telling of one from the other."""
 
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from operator import itemgetter
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -11,9 +13,13 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from fncells import files
+from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
+from fncells.formats.pictures import PictureFolder
 
 __all__ = [
+    "ENDINGS",
+    "Raster",
     "as_labels",
     "as_mask",
     "find_rasters",
@@ -31,8 +37,63 @@ _HALF_SCALE = {np.dtype(np.uint8): 128, np.dtype(np.uint16): 32768}
 _LARGEST_LABEL = np.iinfo(np.int32).max
 
 
-def find_rasters(path: Path) -> list[files.Source]:
-    """List the pictures in a folder (or the one picture), ordered by name.
+ENDINGS = (
+    "_cp_masks",  # Cellpose
+    "_masks",
+    "_mask",
+    "_labels",
+    "_label",
+    "-labelled",  # QuPath's export of labelled pictures
+    "-labels",
+    "_Simple Segmentation",  # ilastik
+    "_Object Identities",
+    "_Object Predictions",
+    "_predictions",
+    "_prediction",
+    "_segmentation",
+    "_seg",
+)
+"""What tools and people append to a picture's name for that of its masks or labels."""
+
+
+class Raster(NamedTuple):
+    """A mask or label picture, and the picture that it belongs to.
+
+    Parameters
+    ----------
+    path
+        The file.
+    name
+        The picture's name as far as the file's own name tells it.
+    pictures
+        Where the picture may lie.
+    """
+
+    path: Path
+    name: str
+    pictures: PictureFolder
+
+    def complete(self, image: AnnotatedImage) -> AnnotatedImage:
+        """Add to the cells what their picture itself tells, its name included."""
+        bare = (_without(self.name, ending) for ending in ENDINGS)
+        names = (self.name, *(name for name in bare if name))
+        name = next((name for name in names if self.pictures.find(name)), self.name)
+        return self.pictures.complete(replace(image, name=name), rename=True)
+
+
+def find_rasters(path: Path, images: Path | None) -> list[Raster]:
+    """List the mask or label pictures in a folder (or the one picture), ordered by name.
+
+    A file that is named after a picture with one of :data:`ENDINGS` belongs to that picture: where the picture lies in
+    the folder of pictures, or beside the file (as Cellpose puts its masks), or where all files of the folder end so.
+    Pictures with such a file beside them are no masks or labels.
+
+    Parameters
+    ----------
+    path
+        The folder, or one picture.
+    images
+        The folder of the pictures that the masks or labels belong to.
 
     Raises
     ------
@@ -43,13 +104,43 @@ def find_rasters(path: Path) -> list[files.Source]:
     if not sources:
         found = "a folder without any"
         raise InputError(path, expected=f"pictures ({', '.join(sorted(files.PICTURE_SUFFIXES))})", found=found)
-    return sources
+    pictures = PictureFolder(images)
+    return sorted((Raster(source.path, name, pictures) for source, name in _named(sources)), key=itemgetter(1))
+
+
+def _named(sources: list[files.Source]) -> list[tuple[files.Source, str]]:
+    """Tell which files are masks or labels, each with its picture's name."""
+    names = {_stem(source.name): source.name for source in sources}
+    beside = [
+        (source, names[_stem(bare)])
+        for source in sources
+        for ending in ENDINGS
+        if (bare := _without(source.name, ending)) and _stem(bare) in names
+    ]
+    if beside:
+        return beside
+    for ending in ENDINGS:
+        bare_names = [_without(source.name, ending) for source in sources]
+        if all(bare_names):
+            return [(source, bare) for source, bare in zip(sources, bare_names, strict=True) if bare]
+    return [(source, source.name) for source in sources]
+
+
+def _without(name: str, ending: str) -> str | None:
+    """Give a name without an ending before its suffix; None where it does not end so."""
+    path = PurePosixPath(name)
+    stem = path.stem.removesuffix(ending)
+    return str(path.with_name(f"{stem}{path.suffix}")) if stem and stem != path.stem else None
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
 
 
 def raster_candidates(path: Path) -> list[files.Source]:
-    """List what could be masks or label pictures by suffix: a folder's pictures, the one picture, or nothing."""
+    """List what could be masks or label pictures by name: a folder's pictures, the one picture, or nothing."""
     if path.is_dir() or path.suffix.lower() in files.PICTURE_SUFFIXES:
-        return files.find_pictures([path])
+        return [source for source, _ in _named(files.find_pictures([path]))]
     return []
 
 

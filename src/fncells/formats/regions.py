@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fncells.cells import AnnotatedImage, Cell
+from fncells.documents import Place, kind, quoted
 from fncells.errors import InputError
-from fncells.formats.documents import Place, kind, quoted
 from fncells.formats.pictures import FILE_SIZE, RESERVED, own_attributes
-from fncells.formats.rings import ring_roles
+from fncells.outlines import ring_roles
 
-__all__ = ["LINES", "SHAPE", "Entry", "Once", "Region", "entry_of", "file_size_fits", "image_of"]
+__all__ = ["LINES", "SHAPE", "Entry", "Once", "Region", "bare_entry_of", "entry_of", "file_size_fits", "image_of"]
 
 Region = dict[str, Any]
 Ring = NDArray[np.float64]
@@ -340,8 +340,19 @@ def entry_of(image: AnnotatedImage) -> Entry:
     lines = image.attributes.get(LINES, ())
     for index, region in lines if isinstance(lines, (tuple, list)) else ():
         regions.insert(index, region)
+    return Entry(image.name, _size(image), attributes, regions)
+
+
+def bare_entry_of(image: AnnotatedImage) -> Entry:
+    """Make a picture's regions of its cells as the published archive has them: polygons without any attributes."""
+    polygons = [_plain_shape(ring, "polygon") for cell in image.cells if not cell.is_dot for ring in cell.rings]
+    regions = [{"shape_attributes": polygon, "region_attributes": {}} for polygon in polygons]
+    return Entry(image.name, _size(image), {}, regions)
+
+
+def _size(image: AnnotatedImage) -> int | str:
     size = image.attributes.get(FILE_SIZE, -1)
-    return Entry(image.name, size if isinstance(size, (int, str)) else -1, attributes, regions)
+    return size if isinstance(size, (int, str)) else -1
 
 
 def _regions_of(cell: Cell, number: int | None) -> Iterable[Region]:

@@ -6,9 +6,9 @@ from pathlib import Path
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.formats import labels, masks, via, via_csv
-from fncells.formats.codec import Codec
+from fncells.formats.codec import Codec, Unread
 
-__all__ = ["CODECS", "codec_named", "read_annotations", "recognise", "write_annotations"]
+__all__ = ["CODECS", "codec_named", "find_annotations", "read_annotations", "recognise", "write_annotations"]
 
 CODECS: dict[str, Codec] = {
     "masks": masks.CODEC,
@@ -18,8 +18,18 @@ CODECS: dict[str, Codec] = {
 }
 
 
-def codec_named(name: str) -> Codec:
+DIALECTS = ("published",)
+
+
+def codec_named(name: str, dialect: str | None = None) -> Codec:
     """Give the codec of that name.
+
+    Parameters
+    ----------
+    name
+        One of :data:`CODECS`.
+    dialect
+        ``published`` gives the format as the published archive has it; None the format as its readers want it.
 
     Raises
     ------
@@ -28,7 +38,15 @@ def codec_named(name: str) -> Codec:
     """
     if name not in CODECS:
         raise InputError("format", expected=f"one out of {', '.join(CODECS)}", found=repr(name))
-    return CODECS[name]
+    if dialect is None:
+        return CODECS[name]
+    if dialect not in DIALECTS:
+        raise InputError("dialect", expected=f"one out of {', '.join(DIALECTS)}", found=repr(dialect))
+    published = CODECS[name].published
+    if published is None:
+        having = ", ".join(key for key, codec in CODECS.items() if codec.published is not None)
+        raise InputError("dialect", expected=f"a format that the published archive has ({having})", found=name)
+    return published
 
 
 def recognise(path: Path) -> str:
@@ -57,6 +75,16 @@ def recognise(path: Path) -> str:
     )
 
 
+def find_annotations(path: Path, format_name: str | None = None, images: Path | None = None) -> Iterator[Unread]:
+    """Find annotations, each picture's to be read on its own; see :func:`read_annotations`."""
+    codec = codec_named(recognise(path) if format_name is None else format_name)
+    if not path.exists():
+        raise InputError(path, expected="annotations", found="nothing of that name")
+    if codec.one_file and path.is_dir():
+        raise InputError(path, expected=f"one file, as {codec.name} is", found="a folder")
+    return codec.find(path, images)
+
+
 def read_annotations(
     path: Path, format_name: str | None = None, images: Path | None = None
 ) -> Iterator[AnnotatedImage]:
@@ -81,15 +109,12 @@ def read_annotations(
     InputError
         If there is no such file, format or folder, or it is not as the format has it.
     """
-    codec = codec_named(recognise(path) if format_name is None else format_name)
-    if not path.exists():
-        raise InputError(path, expected="annotations", found="nothing of that name")
-    if codec.one_file and path.is_dir():
-        raise InputError(path, expected=f"one file, as {codec.name} is", found="a folder")
-    return codec.read(path, images)
+    return (unread.read() for unread in find_annotations(path, format_name, images))
 
 
-def write_annotations(path: Path, images: Iterable[AnnotatedImage], format_name: str) -> None:
+def write_annotations(
+    path: Path, images: Iterable[AnnotatedImage], format_name: str, dialect: str | None = None
+) -> None:
     """Write annotations; every file is written whole.
 
     Parameters
@@ -100,13 +125,15 @@ def write_annotations(path: Path, images: Iterable[AnnotatedImage], format_name:
         Pictures and cells; they are written as they come.
     format_name
         One of :data:`CODECS`.
+    dialect
+        ``published`` for the format as the published archive has it.
 
     Raises
     ------
     InputError
         If there is no such format, or the format cannot hold a picture's name or lacks its shape.
     """
-    codec = codec_named(format_name)
+    codec = codec_named(format_name, dialect)
     if codec.one_file and path.is_dir():
         raise InputError(path, expected=f"the name of one file, as {codec.name} is", found="a folder")
     codec.write(path, images)

@@ -1,24 +1,25 @@
 """VIA's JSON (VGG Image Annotator): VIA 2 is written; VIA 1, VIA 2 and project files are read."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fncells.cells import AnnotatedImage
+from fncells.documents import Place, json_text, kind, quoted, read_json
 from fncells.files import whole
-from fncells.formats.codec import Codec
-from fncells.formats.documents import Place, json_text, kind, quoted, read_json
+from fncells.formats.codec import Add, Codec, Unread
 from fncells.formats.pictures import PictureFolder
-from fncells.formats.regions import Entry, Once, entry_of, file_size_fits, image_of
+from fncells.formats.regions import Entry, Once, bare_entry_of, entry_of, file_size_fits, image_of
 
-__all__ = ["CODEC", "read", "recognises", "write"]
+__all__ = ["CODEC"]
 
 _PEEKED = 2**20  # bytes; VIA 1 may put a picture's own data before the first region
 
 
-def read(path: Path, images: Path | None = None, *, tied: bool = True) -> Iterator[AnnotatedImage]:
-    """Read a VIA file: the annotations of VIA 1 or VIA 2, or a project that holds them.
+def find(path: Path, images: Path | None = None, *, tied: bool = True) -> Iterator[Unread]:
+    """Find the pictures of a VIA file: the annotations of VIA 1 or VIA 2, or a project that holds them.
 
     Parameters
     ----------
@@ -31,53 +32,66 @@ def read(path: Path, images: Path | None = None, *, tied: bool = True) -> Iterat
 
     Yields
     ------
-    AnnotatedImage
-        In the order of the file, with VIA's file size and shapes kept for the way back.
+    Unread
+        In the order of the file; what is read has VIA's file size and shapes kept for the way back.
 
     Raises
     ------
     InputError
-        If the file is not as VIA writes it, names a picture twice, or holds regions that are no shapes.
+        If the file is not as VIA writes it; on reading, if a picture stands there twice or holds regions that are no
+        shapes.
     """
     place, pictures, once = Place(path), PictureFolder(images), Once(Place(path))
-    for key, value in _pictures_in(read_json(path), place).items():
+
+    def read(key: str, value: Any) -> AnnotatedImage:
         entry = _entry(value, place.at(f"picture {quoted(key)}"))
         once.check(entry.name)
-        yield pictures.complete(image_of(entry, place.at(f"picture {quoted(entry.name)}"), tied=tied))
+        return pictures.complete(image_of(entry, place.at(f"picture {quoted(entry.name)}"), tied=tied))
+
+    for key, value in _pictures_in(read_json(path), place).items():
+        yield Unread(key, partial(read, key, value))
 
 
-def write(path: Path, images: Iterable[AnnotatedImage]) -> None:
+def writing(path: Path) -> AbstractContextManager[Add]:
     """Write the JSON of VIA 2, one picture a line, under the key ``<filename><size>``.
-
-    Parameters
-    ----------
-    path
-        The file.
-    images
-        Pictures and cells; they are written as they come.
 
     Raises
     ------
     InputError
-        If two pictures have one name, or an attribute is nothing that JSON can hold.
+        On adding, if two pictures have one name, or an attribute is nothing that JSON can hold.
     """
+    return _writing(path, entry_of)
+
+
+def writing_published(path: Path) -> AbstractContextManager[Add]:
+    """Write as the published archive does: polygons, and no attributes of pictures or regions."""
+    return _writing(path, bare_entry_of)
+
+
+@contextmanager
+def _writing(path: Path, entry_of: Callable[[AnnotatedImage], Entry]) -> Iterator[Add]:
     once, once_key = Once(Place(None)), Once(Place(None))
     with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write("{")
-        separator = "\n"
-        for image in images:
+        separator = "{\n"
+
+        def add(image: AnnotatedImage) -> None:
+            nonlocal separator
             entry = entry_of(image)
-            once.check(entry.name)
-            once_key.check(f"{entry.name}{entry.size}")
+            key = f"{entry.name}{entry.size}"
             value = {
                 "filename": entry.name,
                 "size": entry.size,
                 "regions": entry.regions,
                 "file_attributes": entry.file_attributes,
             }
-            file.write(f"{separator}{json_text(f'{entry.name}{entry.size}')}:{json_text(value)}")
+            text = f"{json_text(key)}:{json_text(value)}"
+            once.check(entry.name)
+            once_key.check(key)
+            file.write(f"{separator}{text}")
             separator = ",\n"
-        file.write("\n}\n")
+
+        yield add
+        file.write("{\n}\n" if separator == "{\n" else "\n}\n")
 
 
 def recognises(path: Path) -> bool:
@@ -128,12 +142,23 @@ def _in_order(regions: dict[str, Any]) -> list[Any]:
     return list(regions.values())
 
 
+_PUBLISHED = Codec(
+    name="via",
+    find=find,
+    find_foreign=partial(find, tied=False),
+    writing=writing_published,
+    recognises=recognises,
+    one_file=True,
+    loses=("holes and parts become regions of their own", "attributes, and the sizes of pictures"),
+)
+
 CODEC = Codec(
     name="via",
-    read=read,
-    read_foreign=partial(read, tied=False),
-    write=write,
+    find=find,
+    find_foreign=partial(find, tied=False),
+    writing=writing,
     recognises=recognises,
     one_file=True,
     loses=("holes and parts become regions of their own",),
+    published=_PUBLISHED,
 )

@@ -2,20 +2,21 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fncells.cells import AnnotatedImage
+from fncells.documents import Place, json_text, kind, parse_json, quoted, read_text
 from fncells.files import whole
-from fncells.formats.codec import Codec
-from fncells.formats.documents import Place, json_text, kind, parse_json, quoted, read_text
+from fncells.formats.codec import Add, Codec, Unread
 from fncells.formats.pictures import PictureFolder
 from fncells.formats.regions import Entry, Once, entry_of, file_size_fits, image_of
 
-__all__ = ["CODEC", "read", "recognises", "write"]
+__all__ = ["CODEC"]
 
 _COLUMNS = (
     "filename",
@@ -28,8 +29,8 @@ _COLUMNS = (
 )
 
 
-def read(path: Path, images: Path | None = None, *, tied: bool = True) -> Iterator[AnnotatedImage]:
-    """Read a CSV of VIA 1 or VIA 2.
+def find(path: Path, images: Path | None = None, *, tied: bool = True) -> Iterator[Unread]:
+    """Find the pictures in a CSV of VIA 1 or VIA 2.
 
     Rows are put together by file name, wherever they stand; ``region_count`` and ``region_id``, which need not be true,
     are not used.
@@ -45,50 +46,49 @@ def read(path: Path, images: Path | None = None, *, tied: bool = True) -> Iterat
 
     Yields
     ------
-    AnnotatedImage
-        In the order of first appearance, with VIA's file size and shapes kept for the way back.
+    Unread
+        In the order of first appearance; what is read has VIA's file size and shapes kept for the way back.
 
     Raises
     ------
     InputError
-        If the file is not as VIA writes it, rows of one picture contradict each other, or regions are no shapes.
+        If the file is not as VIA writes it; on reading, if rows of a picture contradict each other, or regions are no
+        shapes.
     """
     place, pictures = Place(path), PictureFolder(images)
     rows: dict[str, _Rows] = {}
     for line, row in _rows(path):
-        where = place.at(f"line {line}")
-        name, size, attributes = row["filename"], row["file_size"], row["file_attributes"]
-        known = rows.setdefault(name, _Rows(line, size, attributes))
-        if (known.size, known.attributes) != (size, attributes):
-            where.refuse(f"the same file size and attributes of {quoted(name)} as on line {known.line}", "others")
-        known.regions.append((line, row["region_shape_attributes"], row["region_attributes"]))
-    for name, group in rows.items():
+        known = rows.setdefault(row["filename"], _Rows(line, row["file_size"], row["file_attributes"]))
+        known.add(line, row)
+
+    def read(name: str, group: _Rows) -> AnnotatedImage:
         entry = _entry(name, group, place)
-        yield pictures.complete(image_of(entry, place.at(f"picture {quoted(name)}"), tied=tied))
+        return pictures.complete(image_of(entry, place.at(f"picture {quoted(name)}"), tied=tied))
+
+    for name, group in rows.items():
+        yield Unread(name, partial(read, name, group))
 
 
-def write(path: Path, images: Iterable[AnnotatedImage]) -> None:
+@contextmanager
+def writing(path: Path) -> Iterator[Add]:
     """Write the CSV of VIA 2.
-
-    Parameters
-    ----------
-    path
-        The file.
-    images
-        Pictures and cells; they are written as they come.
 
     Raises
     ------
     InputError
-        If two pictures have one name, or an attribute is nothing that JSON can hold.
+        On adding, if two pictures have one name, or an attribute is nothing that JSON can hold.
     """
     once = Once(Place(None))
     with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.write(",".join(_COLUMNS) + "\n")
-        for image in images:
+
+        def add(image: AnnotatedImage) -> None:
             entry = entry_of(image)
+            lines = [",".join(row) + "\n" for row in _rows_of(entry)]
             once.check(entry.name)
-            file.writelines(",".join(row) + "\n" for row in _rows_of(entry))
+            file.writelines(lines)
+
+        yield add
 
 
 def recognises(path: Path) -> bool:
@@ -108,6 +108,13 @@ class _Rows:
     size: str
     attributes: str
     regions: list[tuple[int, str, str]] = field(default_factory=list)
+    contradiction: int | None = None
+
+    def add(self, line: int, row: Mapping[str, str]) -> None:
+        """Add a row, and note the first that says something else of the picture."""
+        if (self.size, self.attributes) != (row["file_size"], row["file_attributes"]):
+            self.contradiction = self.contradiction or line
+        self.regions.append((line, row["region_shape_attributes"], row["region_attributes"]))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -131,6 +138,9 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _entry(name: str, group: _Rows, place: Place) -> Entry:
+    if group.contradiction is not None:
+        expected = f"the same file size and attributes of {quoted(name)} as on line {group.line}"
+        place.at(f"line {group.contradiction}").refuse(expected, "others")
     where = place.at(f"line {group.line}")
     size = group.size.strip() or "-1"
     if not file_size_fits(size):
@@ -170,9 +180,9 @@ def _quoted(text: str) -> str:
 
 CODEC = Codec(
     name="via-csv",
-    read=read,
-    read_foreign=partial(read, tied=False),
-    write=write,
+    find=find,
+    find_foreign=partial(find, tied=False),
+    writing=writing,
     recognises=recognises,
     one_file=True,
     loses=("holes and parts become regions of their own",),

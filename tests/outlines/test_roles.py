@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from scipy import ndimage
 
 from fncells.cells import trace
-from fncells.formats.rings import ring_roles
+from fncells.outlines import ring_roles
 from formats.label_maps import label_maps
 
 
