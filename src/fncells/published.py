@@ -6,8 +6,19 @@ held against. The pixel size is not printed; it is worked out from the same tabl
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-__all__ = ["COLLECTIONS", "LEVELS", "PIXEL_SIZE_UM", "TABLE_1", "Distribution", "PublishedCollection"]
+__all__ = [
+    "CATEGORIES",
+    "COLLECTIONS",
+    "LEVELS",
+    "PIXEL_SIZE_UM",
+    "TABLE_1",
+    "Category",
+    "Distribution",
+    "PublishedCollection",
+    "category_of",
+]
 
 COLLECTIONS = ("green", "red", "yellow")
 
@@ -107,3 +118,40 @@ TABLE_1: Mapping[str, PublishedCollection] = {
         structure="cytoplasm",
     ),
 }
+
+
+class Category(NamedTuple):
+    """A category of the published annotation files.
+
+    Parameters
+    ----------
+    number
+        Its id in the published COCO files.
+    marker
+        The stain, spelled as there.
+    structure
+        What the stain marks; the published files have it as ``citoplasm``.
+    """
+
+    number: int
+    marker: str
+    structure: str
+
+
+CATEGORIES = (
+    Category(1, "c-FOS", "nucleus"),
+    Category(2, "CTb", "cytoplasm"),
+    Category(3, "Orx", "cytoplasm"),
+)
+
+
+def category_of(marker: str | None) -> Category | None:
+    """Give the published category of a marker, however its letters and hyphens are set; None for another marker.
+
+    Examples
+    --------
+    >>> category_of("cFOS").number
+    1
+    """
+    plain = (marker or "").replace("-", "").lower()
+    return next((one for one in CATEGORIES if one.marker.replace("-", "").lower() == plain), None)

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from fncells.cells import AnnotatedImage
-from fncells.documents import quoted
+from fncells.documents import Place, quoted
 from fncells.errors import InputError
 from fncells.files import Source, find_pictures
 from fncells.images import picture_shape
 
-__all__ = ["FILE_SIZE", "RESERVED", "PictureFolder", "own_attributes"]
+__all__ = ["FILE_SIZE", "RESERVED", "Once", "PictureFolder", "own_attributes"]
 
 RESERVED = "fncells."
 """Attributes whose names begin so are fncells's own notes about a source; they are never written as they are."""
@@ -22,6 +22,28 @@ FILE_SIZE = f"{RESERVED}file_size"
 def own_attributes(attributes: Mapping[str, object]) -> dict[str, object]:
     """Give the attributes that come from the source, without fncells's own notes."""
     return {key: value for key, value in attributes.items() if not key.startswith(RESERVED)}
+
+
+class Once:
+    """Refuses the second picture of one name, where a file names each once.
+
+    Parameters
+    ----------
+    place
+        The file.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._seen: set[str] = set()
+
+    def check(self, name: str) -> None:
+        """Note a name, or raise InputError if it has been noted before."""
+        if name in self._seen:
+            self._place.refuse(
+                "each picture once", f"{quoted(name)} twice", "merge the two, or rename one of the pictures"
+            )
+        self._seen.add(name)
 
 
 class PictureFolder:

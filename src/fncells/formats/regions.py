@@ -1,13 +1,11 @@
 """Cells as VIA draws them: regions with a shape and attributes, and back, exactly.
 
-VIA (the VGG Image Annotator) knows neither holes nor cells of several parts. There, every ring is a region of its own, and
-two attributes tie the regions of a cell together: ``cell``, the cell's number, and ``ring``, ``outer`` or ``hole``. The
-same pair keeps a number that would not follow from the cell's place in the list. Regions without this pair are cells of
-their own, whatever their attributes are.
+VIA (the VGG Image Annotator) knows neither holes nor cells of several parts: the regions of a cell are tied together by
+two attributes, see ``ties``.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,10 +16,11 @@ from numpy.typing import NDArray
 from fncells.cells import AnnotatedImage, Cell
 from fncells.documents import Place, kind, quoted
 from fncells.errors import InputError
+from fncells.formats.notes import FARTHEST, attributes_in, numbers_in
 from fncells.formats.pictures import FILE_SIZE, RESERVED, own_attributes
-from fncells.outlines import ring_roles
+from fncells.formats.ties import Piece, joined_cells, pieces_of
 
-__all__ = ["LINES", "SHAPE", "Entry", "Once", "Region", "bare_entry_of", "entry_of", "file_size_fits", "image_of"]
+__all__ = ["LINES", "SHAPE", "Entry", "Region", "bare_entry_of", "entry_of", "file_size_fits", "image_of"]
 
 Region = dict[str, Any]
 Ring = NDArray[np.float64]
@@ -32,12 +31,9 @@ SHAPE = f"{RESERVED}via_shape"
 LINES = f"{RESERVED}via_lines"
 """Attribute of a picture: regions that enclose nothing (open lines), as pairs of place in the list and region."""
 
-_FARTHEST = 1e6  # px; no picture is as large, and beyond it areas stop being exact in double precision
 _ROUNDNESS = 0.05  # px; how far the polygon that stands for a circle may lie inside it
 _FEWEST_CORNERS, _MOST_CORNERS = 16, 1024
-_LARGEST_NUMBER = 2**31 - 1
 _LARGEST_SIDE, _MOST_PIXELS = 10**6, 2**30
-_ROLES = ("outer", "hole")
 
 
 @dataclass(frozen=True)
@@ -60,28 +56,6 @@ class Entry:
     size: int | str
     file_attributes: Mapping[str, object]
     regions: Sequence[Any]
-
-
-class Once:
-    """Refuses the second picture of one name, as in a VIA file each stands once.
-
-    Parameters
-    ----------
-    place
-        The file.
-    """
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._seen: set[str] = set()
-
-    def check(self, name: str) -> None:
-        """Note a name, or raise InputError if it has been noted before."""
-        if name in self._seen:
-            self._place.refuse(
-                "each picture once", f"{quoted(name)} twice", "merge the two, or rename one of the pictures"
-            )
-        self._seen.add(name)
 
 
 def file_size_fits(text: str) -> bool:
@@ -117,23 +91,17 @@ def image_of(entry: Entry, place: Place, *, tied: bool = True) -> AnnotatedImage
     """
     if not PurePosixPath(entry.name.replace("\\", "/")).name:
         place.refuse("a picture's file name", quoted(entry.name))
-    _check_names(entry.file_attributes, place)
-    shape, file_attributes = _shape_in(entry.file_attributes)
+    shape, file_attributes = _shape_in(attributes_in(entry.file_attributes, place, "file_attributes"))
     lines: list[tuple[int, object]] = []
-    groups: dict[tuple[str, int], list[Cell]] = {}
+    found: list[tuple[Cell, Place]] = []
     for index, region in enumerate(entry.regions):
         where = place.at(f"region {index}")
         cell = _cell_of(region, where)
         if cell is None:
             lines.append((index, region))
             continue
-        number = _tie(cell.attributes) if tied else None
-        key = ("place", index) if number is None else ("cell", number)
-        group = groups.setdefault(key, [])
-        group.append(cell)
-        if len(group) > 1 and any(part.is_dot for part in group):
-            where.refuse(f"rings of cell {number}", "a point among them")
-    cells = tuple(_joined(group, number if way == "cell" else None) for (way, number), group in groups.items())
+        found.append((cell, where))
+    cells = joined_cells(found, tied=tied)
     attributes: dict[str, object] = {**file_attributes, FILE_SIZE: entry.size}
     if lines:
         attributes[LINES] = tuple(lines)
@@ -158,10 +126,7 @@ def _cell_of(region: object, place: Place) -> Cell | None:
     shape = region.get("shape_attributes")
     if not isinstance(shape, dict):
         place.refuse("shape_attributes with the shape's name and numbers", kind(shape))
-    attributes = region.get("region_attributes", {})
-    if not isinstance(attributes, dict):
-        place.refuse("region_attributes as an object", kind(attributes))
-    _check_names(attributes, place)
+    attributes = attributes_in(region.get("region_attributes", {}), place, "region_attributes")
     name = shape.get("name")
     if not isinstance(name, str) or name not in _RINGS:
         place.refuse(f"a shape out of {', '.join(_RINGS)}", kind(name) if name is not None else "no name")
@@ -172,13 +137,6 @@ def _cell_of(region: object, place: Place) -> Cell | None:
     if not _is_plain(shape):
         cell = replace(cell, attributes={**attributes, SHAPE: shape})
     return cell
-
-
-def _check_names(attributes: Mapping[str, object], place: Place) -> None:
-    """Nothing in a file can pose as one of fncells's own notes."""
-    reserved = next((key for key in attributes if key.startswith(RESERVED)), None)
-    if reserved is not None:
-        place.refuse(f"attributes whose names do not begin with {RESERVED!r}", quoted(reserved))
 
 
 def _marker(attributes: Mapping[str, object]) -> str | None:
@@ -193,28 +151,6 @@ def _score(attributes: Mapping[str, object]) -> float | None:
     return None
 
 
-def _tie(attributes: Mapping[str, object]) -> int | None:
-    """Tell the number of the cell that a region belongs to; VIA's attribute editor turns it into text."""
-    number, role = attributes.get("cell"), attributes.get("ring")
-    if not isinstance(role, str) or role not in _ROLES:
-        return None
-    if isinstance(number, str) and number.isascii() and number.isdecimal() and len(number) <= 10:
-        number = int(number)
-    return number if type(number) is int and 1 <= number <= _LARGEST_NUMBER else None
-
-
-def _joined(group: list[Cell], number: int | None) -> Cell:
-    first = group[0]
-    if number is None:
-        return first
-    attributes = {key: value for key, value in first.attributes.items() if key not in ("cell", "ring")}
-    if len(group) == 1:
-        return replace(first, number=number, attributes=attributes)
-    attributes.pop(SHAPE, None)
-    rings = tuple(ring for part in group for ring in part.rings)
-    return replace(first, rings=rings, number=number, attributes=attributes, source_shape="polygon")
-
-
 # ------------------------------------------------------------------------------------------------------------- the shapes
 
 
@@ -226,7 +162,7 @@ def _polygon(shape: Region, place: Place) -> Ring:
 
 
 def _points(shape: Region, place: Place) -> Ring:
-    x, y = (_coordinates(shape, key, place) for key in ("all_points_x", "all_points_y"))
+    x, y = (numbers_in(shape.get(key), key, place) for key in ("all_points_x", "all_points_y"))
     if len(x) != len(y):
         place.refuse("as many x as y", f"{len(x)} x and {len(y)} y")
     if not len(x):
@@ -289,8 +225,8 @@ def _number(shape: Region, key: str, place: Place) -> float:
     value = shape.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         place.refuse(f"a number as {key}", kind(value))
-    if not -_FARTHEST <= value <= _FARTHEST:
-        place.refuse(f"{key} from {-_FARTHEST:.0f} to {_FARTHEST:.0f} px", kind(value))
+    if not -FARTHEST <= value <= FARTHEST:
+        place.refuse(f"{key} from {-FARTHEST:.0f} to {FARTHEST:.0f} px", kind(value))
     return float(value)
 
 
@@ -299,23 +235,6 @@ def _length(shape: Region, key: str, place: Place) -> float:
     if value < 0:
         place.refuse(f"{key} of at least 0", kind(shape[key]))
     return value
-
-
-def _coordinates(shape: Region, key: str, place: Place) -> NDArray[np.float64]:
-    values = shape.get(key)
-    if not isinstance(values, list):
-        place.refuse(f"{key} as a list of numbers", kind(values))
-    if not _all_fit(values):
-        index = next(index for index, value in enumerate(values) if not _all_fit([value]))
-        place.refuse(f"numbers up to {_FARTHEST:.0f} px in {key}", f"{kind(values[index])} at {index}")
-    return np.array(values, dtype=np.float64)
-
-
-def _all_fit(values: list[Any]) -> bool:
-    """Whether all values are numbers within the limit; written so that a million of them take no time."""
-    if not set(map(type, values)) <= {int, float}:
-        return False
-    return not values or bool(min(values) >= -_FARTHEST and max(values) <= _FARTHEST)
 
 
 # ------------------------------------------------------------------------------------------------- from cells to regions
@@ -331,12 +250,7 @@ def entry_of(image: AnnotatedImage) -> Entry:
     attributes = own_attributes(image.attributes)
     if image.shape is not None:
         attributes["image_width"], attributes["image_height"] = int(image.shape[1]), int(image.shape[0])
-    # Numbers that a reader would give by place anyway need no note.
-    by_place = bool(np.array_equal(image.numbers, np.arange(1, len(image.cells) + 1)))
-    regions: list[Any] = []
-    for cell, number in zip(image.cells, image.numbers, strict=True):
-        noted = len(cell.rings) > 1 or not (by_place or cell.number is None)
-        regions.extend(_regions_of(cell, int(number) if noted else None))
+    regions: list[Any] = [_region_of(piece) for piece in pieces_of(image)]
     lines = image.attributes.get(LINES, ())
     for index, region in lines if isinstance(lines, (tuple, list)) else ():
         regions.insert(index, region)
@@ -355,18 +269,15 @@ def _size(image: AnnotatedImage) -> int | str:
     return size if isinstance(size, (int, str)) else -1
 
 
-def _regions_of(cell: Cell, number: int | None) -> Iterable[Region]:
+def _region_of(piece: Piece) -> Region:
+    cell = piece.cell
     attributes = own_attributes(cell.attributes)
     if cell.marker is not None:
         attributes["marker"] = cell.marker
     if cell.score is not None and attributes.get("score") != cell.score:
         attributes["score"] = float(cell.score)
-    kept = _kept_shape(cell)
-    roles = ring_roles(cell.rings) if number is not None else ("outer",) * len(cell.rings)
-    for ring, role in zip(cell.rings, roles, strict=True):
-        tie = {} if number is None else {"cell": number, "ring": role}
-        shape = kept or _plain_shape(ring, cell.source_shape)
-        yield {"shape_attributes": shape, "region_attributes": {**attributes, **tie}}
+    shape = _kept_shape(cell) or _plain_shape(piece.ring, cell.source_shape)
+    return {"shape_attributes": shape, "region_attributes": {**attributes, **piece.tie}}
 
 
 def _kept_shape(cell: Cell) -> Region | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
-from fncells.formats import labels, masks, via, via_csv
+from fncells.formats import coco, labels, masks, rle, via, via_csv
 from fncells.formats.codec import Codec, Unread
 
 __all__ = ["CODECS", "codec_named", "find_annotations", "read_annotations", "recognise", "write_annotations"]
@@ -13,6 +13,8 @@ __all__ = ["CODECS", "codec_named", "find_annotations", "read_annotations", "rec
 CODECS: dict[str, Codec] = {
     "masks": masks.CODEC,
     "labels": labels.CODEC,
+    "rle": rle.CODEC,
+    "coco": coco.CODEC,
     "via": via.CODEC,
     "via-csv": via_csv.CODEC,
 }

@@ -10,8 +10,8 @@ from fncells.cells import AnnotatedImage
 from fncells.documents import Place, json_text, kind, quoted, read_json
 from fncells.files import whole
 from fncells.formats.codec import Add, Codec, Unread
-from fncells.formats.pictures import PictureFolder
-from fncells.formats.regions import Entry, Once, bare_entry_of, entry_of, file_size_fits, image_of
+from fncells.formats.pictures import Once, PictureFolder
+from fncells.formats.regions import Entry, bare_entry_of, entry_of, file_size_fits, image_of
 
 __all__ = ["CODEC"]
 

@@ -13,8 +13,8 @@ from fncells.cells import AnnotatedImage
 from fncells.documents import Place, json_text, kind, parse_json, quoted, read_text
 from fncells.files import whole
 from fncells.formats.codec import Add, Codec, Unread
-from fncells.formats.pictures import PictureFolder
-from fncells.formats.regions import Entry, Once, entry_of, file_size_fits, image_of
+from fncells.formats.pictures import Once, PictureFolder
+from fncells.formats.regions import Entry, entry_of, file_size_fits, image_of
 
 __all__ = ["CODEC"]
 

@@ -16,6 +16,7 @@ Runs = NDArray[np.int64]
 
 _OFFSET = 48  # the character that stands for 0
 _BITS, _SIGN, _MORE = 5, 0x10, 0x20
+_MOST_PIXELS = 2**28
 _LONGEST = 10  # characters of one number; 50 bits are more than any picture needs
 
 
@@ -50,6 +51,11 @@ def region_of_runs(runs: Runs, shape: tuple[int, int]) -> Region | None:
         Not negative, adding up to the picture's pixels.
     shape
         Height and width of the picture.
+
+    Raises
+    ------
+    OverflowError
+        If the columns from the first to the last pixel are more than any cell, or mask, should take.
     """
     height = shape[0]
     stops = np.cumsum(runs)[1::2]
@@ -58,6 +64,8 @@ def region_of_runs(runs: Runs, shape: tuple[int, int]) -> Region | None:
     if not len(starts):
         return None
     left, right = int(starts[0]) // height, (int(stops[-1]) - 1) // height + 1
+    if (right - left) * height > _MOST_PIXELS:
+        raise OverflowError
     toggles = np.zeros((right - left) * height + 1, dtype=np.uint8)
     for bounds in (starts, stops):
         np.bitwise_xor.at(toggles, bounds - left * height, 1)
