@@ -274,8 +274,8 @@ def trace(array: NDArray[Any]) -> tuple[Cell, ...]:
     if not array.size:
         return ()
     if array.dtype == np.bool_:
-        compact, values = _components(array)
-    elif np.issubdtype(array.dtype, np.integer):
+        return _components(array)
+    if np.issubdtype(array.dtype, np.integer):
         compact, values = _compact(array)
     else:
         raise InputError("label picture", expected="booleans or whole numbers", found=f"values of type {array.dtype}")
@@ -373,17 +373,25 @@ def _indices(region: Region | None, width: int) -> NDArray[np.int64]:
     return _read_only((y + region.top) * width + (x + region.left))
 
 
-def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[int]]:
-    """Components numbered in raster order, which OpenCV's own labels are not."""
-    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-    first = np.full(count, mask.size, dtype=np.int64)
-    foreground = np.flatnonzero(labels)
-    # Assigned backwards, so that what stays is each label's first pixel.
-    first[labels.ravel()[foreground[::-1]]] = foreground[::-1]
-    order = np.empty(count, dtype=np.int32)
-    order[0] = 0
-    order[1 + np.argsort(first[1:])] = np.arange(1, count)
-    return order[labels], list(range(1, count))
+def _components(mask: NDArray[np.bool_]) -> tuple[Cell, ...]:
+    """Outline all 8-connected components in one pass, numbered in raster order, which OpenCV's own order is not."""
+    contours, nesting = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
+        return ()
+    rings = [contour[:, 0, :] for contour in contours]
+    parents = nesting[0][:, 3].tolist()
+    # The contour of a component begins at its first pixel.
+    first = [
+        (int(rings[place][0, 1]), int(rings[place][0, 0]), place) for place, parent in enumerate(parents) if parent < 0
+    ]
+    members = {place: [rings[place]] for _, _, place in sorted(first)}
+    for place, parent in enumerate(parents):
+        if parent >= 0:
+            members[parent].append(rings[place])
+    return tuple(
+        Cell(tuple(ring.astype(np.float64) for ring in group), number=number)
+        for number, group in enumerate(members.values(), 1)
+    )
 
 
 def _compact(labels: NDArray[np.generic]) -> tuple[NDArray[np.int32], list[int]]:

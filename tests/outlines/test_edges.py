@@ -27,8 +27,18 @@ def region(*rows, left=0, top=0):
     return Region(np.array([[mark == "#" for mark in row] for row in rows]), left, top)
 
 
+def fill(rings, *arguments, **options):
+    [found] = filled([rings], *arguments, **options)
+    return found
+
+
+def only(one):
+    [polygons] = edge_polygons([one])
+    return polygons
+
+
 def rings(*rows):
-    return [[ring.tolist() for ring in polygon] for polygon in edge_polygons(region(*rows))]
+    return [[ring.tolist() for ring in polygon] for polygon in only(region(*rows))]
 
 
 # ------------------------------------------------------------------------------------------------------- pixels to rings
@@ -53,7 +63,7 @@ def test_a_ring_that_closes_in_a_corner_alone_has_a_hole_that_touches_it():
     [[outer, hole]] = rings("###", "#.#", "##.")
     assert [2, 2] in outer
     assert [2, 2] in hole
-    assert geometry(edge_polygons(region("###", "#.#", "##."))).is_valid
+    assert geometry(only(region("###", "#.#", "##."))).is_valid
 
 
 def test_an_island_in_a_hole_is_a_polygon_of_its_own():
@@ -65,14 +75,13 @@ def test_an_island_in_a_hole_is_a_polygon_of_its_own():
 @settings(max_examples=400)
 def test_polygons_are_valid_have_the_pixels_area_and_give_the_pixels_back(labels):
     image = AnnotatedImage.from_labels("a", labels)
-    for cell_region in image.regions:
-        polygons = edge_polygons(cell_region)
+    for cell_region, polygons in zip(image.regions, edge_polygons(image.regions), strict=True):
         shape = geometry(polygons)
         assert shape.is_valid, shapely.is_valid_reason(shape)
         assert shape.area == cell_region.mask.sum()
         assert all(len(np.unique(ring, axis=0)) == len(ring) for polygon in polygons for ring in polygon)
         for steps in (None, 5):
-            found = joined([filled(polygon, labels.shape, steps=steps) for polygon in polygons])
+            found = joined([*filled(polygons, labels.shape, steps=steps)])
             np.testing.assert_array_equal(on_picture(found, labels.shape), on_picture(cell_region, labels.shape))
 
 
@@ -80,30 +89,31 @@ def test_polygons_are_valid_have_the_pixels_area_and_give_the_pixels_back(labels
 
 
 def test_a_centre_on_an_upper_or_left_edge_is_inside_and_one_on_a_lower_or_right_edge_is_not():
-    found = filled([np.array([(0.5, 0.5), (2.5, 0.5), (2.5, 2.5), (0.5, 2.5)])])
-    assert (found.left, found.top, found.mask.tolist()) == (0, 0, [[True, True], [True, True]])
+    found = fill([np.array([(0.5, 0.5), (2.5, 0.5), (2.5, 2.5), (0.5, 2.5)])])
+    assert np.argwhere(on_picture(found, (5, 5))).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
 
 
 def test_what_lies_outside_the_picture_is_cut_off():
     square = np.array([(-3.0, -3.0), (2.0, -3.0), (2.0, 2.0), (-3.0, 2.0)])
-    assert filled([square]).mask.shape == (2, 2)
-    assert filled([square + 4], (5, 4)).mask.shape == (4, 3)
-    assert filled([square + 40], (5, 4)) is None
-    assert filled([square - 40]) is None
+    assert fill([square]).mask.sum() == 4
+    assert fill([square + 4], (5, 4)).mask.sum() == 12
+    assert fill([square + 40], (5, 4)) is None
+    assert fill([square - 40]) is None
 
 
 def test_no_ring_a_line_and_what_holds_no_centre_enclose_nothing():
-    assert filled([]) is None
-    assert filled([np.array([(1.0, 1.0)])]) is None
-    assert filled([np.array([(1.0, 1.0), (9.0, 4.0)])], steps=5) is None
-    assert filled([np.array([(1.6, 1.6), (1.9, 1.6), (1.9, 1.9)])]) is None
+    assert fill([]) is None
+    assert fill([np.array([(1.0, 1.0)])]) is None
+    assert fill([np.array([(1.0, 1.0), (9.0, 4.0)])], steps=5) is None
+    assert fill([np.array([(1.6, 1.6), (1.9, 1.6), (1.9, 1.9)])]) is None
 
 
 def test_rings_of_one_polygon_are_even_and_odd():
     square = np.array([(0.0, 0.0), (6.0, 0.0), (6.0, 6.0), (0.0, 6.0)])
-    found = filled([square, square / 3 + 2])
+    found = fill([square, square / 3 + 2])
     assert found.mask.sum() == 32
     assert not found.mask[2:4, 2:4].any()
+    assert (found.left, found.top) == (0, 0)
 
 
 def test_regions_join_where_they_overlap_and_where_they_do_not():
@@ -122,7 +132,7 @@ def test_pixels_are_those_whose_centres_lie_inside(seed):
     for (ax, ay), (bx, by) in zip(ring, np.roll(ring, -1, axis=0), strict=True):  # by rays along x, not along y as ours
         between = (y >= min(ay, by)) & (y < max(ay, by))
         expected ^= between & (x > ax + (y - ay) * ((bx - ax) / (by - ay)))
-    np.testing.assert_array_equal(on_picture(filled([ring], (16, 17)), (16, 17)), expected)
+    np.testing.assert_array_equal(on_picture(fill([ring], (16, 17)), (16, 17)), expected)
 
 
 GRIDS = {"anywhere": None, "tenths": 10, "fifths": 5, "halves": 2, "whole": 1}
@@ -137,7 +147,7 @@ def test_steps_of_a_fifth_give_what_pycocotools_draws(grid):
             ring = np.round(ring * GRIDS[grid]) / GRIDS[grid]
         height, width = rng.integers(1, 40, 2).tolist()
         expected = coco_mask.decode(coco_mask.frPyObjects([ring.ravel().tolist()], height, width))[:, :, 0]
-        found = on_picture(filled([ring], (height, width), steps=5), (height, width))
+        found = on_picture(fill([ring], (height, width), steps=5), (height, width))
         np.testing.assert_array_equal(found, expected.astype(bool), err_msg=f"{ring.tolist()} {height} {width}")
 
 
@@ -145,11 +155,11 @@ def test_steps_of_a_fifth_give_what_pycocotools_draws(grid):
 def test_absurd_outlines_are_refused_before_they_take_memory(steps):
     wide = np.array([(0.0, 0.0), (1e6, 0.0), (1e6, 1e6)])
     with pytest.raises(OverflowError):
-        filled([wide], steps=steps)
+        fill([wide], steps=steps)
     tangled = np.tile([(0.0, 0.0), (8000.0, 1.0)], (20_000, 1))
     with pytest.raises(OverflowError):
-        filled([tangled], (8000, 8000), steps=steps)
-    assert filled([tangled[:9]], (8000, 8000), steps=steps) is None  # back and forth on one line
+        fill([tangled], (8000, 8000), steps=steps)
+    assert fill([tangled[:9]], (8000, 8000), steps=steps) is None  # back and forth on one line
 
 
 @given(arrays.arrays(np.bool_, arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)))
@@ -157,5 +167,15 @@ def test_absurd_outlines_are_refused_before_they_take_memory(steps):
 def test_noise_survives(mask):
     whole = Region(mask, 3, 4)
     if mask.any():
-        found = joined([filled(polygon) for polygon in edge_polygons(whole)])
+        found = joined(filled(only(whole)))
         np.testing.assert_array_equal(on_picture(found, (20, 20)), on_picture(whole, (20, 20)))
+
+
+def test_cells_go_on_several_sheets_where_they_are_many_or_large(monkeypatch):
+    image = AnnotatedImage.from_labels("a", np.kron(np.arange(1, 26).reshape(5, 5), np.ones((4, 3), dtype=int)))
+    together = edge_polygons(image.regions)
+    for largest in (1, 100, 200):
+        monkeypatch.setattr("fncells.outlines.sheets._LARGEST", largest)
+        for mine, theirs in zip(edge_polygons(image.regions), together, strict=True):
+            np.testing.assert_array_equal(mine[0][0], theirs[0][0])
+    assert edge_polygons([]) == []

@@ -5,15 +5,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco_mask
 
-from fncells.cells import Region
-from fncells.outlines import compressed_runs, region_of_runs, runs_in, runs_of_region
+from fncells.cells import AnnotatedImage, Region
+from fncells.outlines import compressed_runs, encoded_regions, region_of_runs, runs_in, runs_of_regions
+from formats.label_maps import label_maps
 
 masks = arrays.arrays(np.bool_, arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=30))
 
 
 def same_as_pycocotools(mask):
-    runs = runs_of_region(Region(mask, 0, 0) if mask.any() else None, mask.shape)
-    text = compressed_runs(runs)
+    [runs] = runs_of_regions([Region(mask, 0, 0)], mask.shape)
+    [text] = encoded_regions([Region(mask, 0, 0)], mask.shape)
+    assert compressed_runs(runs) == text
     assert text.encode() == coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
     for form in (text, text.encode()):
         np.testing.assert_array_equal(runs_in(form), runs)
@@ -43,9 +45,18 @@ def test_a_cell_in_a_box_is_encoded_where_it_lies():
     mask = np.zeros((9, 12), dtype=bool)
     mask[3:7, 4:9] = True
     mask[4, 5] = False
-    np.testing.assert_array_equal(
-        runs_of_region(Region(mask[3:7, 4:9], left=4, top=3), (9, 12)), runs_of_region(Region(mask, 0, 0), (9, 12))
-    )
+    boxed, whole = runs_of_regions([Region(mask[3:7, 4:9], left=4, top=3), Region(mask, 0, 0)], (9, 12))
+    np.testing.assert_array_equal(boxed, whole)
+
+
+@given(label_maps())
+@settings(max_examples=200)
+def test_cells_encoded_together_are_those_encoded_one_by_one(labels):
+    regions = AnnotatedImage.from_labels("a", labels).regions
+    together = encoded_regions(regions, labels.shape)
+    for number, text in zip(np.unique(labels[labels > 0]), together, strict=True):
+        mask = np.asfortranarray((labels == number).astype(np.uint8))
+        assert text.encode() == coco_mask.encode(mask)["counts"]
 
 
 @given(st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=20))

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ from fncells.cells import AnnotatedImage, Cell, Region, outline
 from fncells.documents import Place, json_text, kind, read_json
 from fncells.files import whole
 from fncells.formats.codec import Add, Codec, Unread
-from fncells.formats.encodings import encoding_of, region_in
+from fncells.formats.encodings import encodings_of, region_in
 from fncells.formats.notes import (
     attributes_in,
     cell_of,
@@ -152,6 +154,15 @@ class _Picture:
         return shape_in(sizes[0], self.place.at("height and width")) if sizes else None
 
 
+class _Outline(NamedTuple):
+    """How an annotation says where its cell is: polygons, of which a box may be one, or pixels."""
+
+    rings: list[NDArray[np.float64]]
+    region: Region | None
+    is_box: bool
+    place: Place
+
+
 def _pictures(document: Any, place: Place) -> dict[int | str, _Picture]:
     """Pictures by their ids, each with its annotations."""
     results = isinstance(document, list)
@@ -211,19 +222,23 @@ def _number(entry: Mapping[str, Any], key: str, place: Place) -> int:
 
 
 def _cells(picture: _Picture, shape: tuple[int, int] | None, markers: Markers | None) -> tuple[Cell, ...]:
+    if any(_is_published(annotation) for _, annotation in picture.annotations):
+        return tuple(cell for place, entry in picture.annotations for cell in _published_cells(entry, markers, place))
+    outlines = [_outline_in(annotation, shape, place) for place, annotation in picture.annotations]
+    found = [
+        (_order(annotation, index), _cell(annotation, outlined, region, markers, place))
+        for index, ((place, annotation), outlined, region) in enumerate(
+            zip(picture.annotations, outlines, _regions(outlines, shape), strict=True)
+        )
+    ]
     dots = picture.entry.get("dots", [])
     if not isinstance(dots, list) or not all(isinstance(dot, dict) for dot in dots):
         picture.place.at("dots").refuse("a list of objects", kind(dots))
-    found: list[tuple[int, Cell]] = []
-    for place, annotation in picture.annotations:
-        if _is_published(annotation):
-            found += [(len(found), cell) for cell in _published_cells(annotation, markers, place)]
-        else:
-            found.append((_order(annotation, len(found)), _cell(annotation, shape, markers, place)))
-    for index, dot in enumerate(dots):
-        found.append((_order(dot, len(found)), _dot(dot, picture.place.at(f"dots {index}"))))
-    # Ours count annotations and dots in one sequence of ids; where ids are none, the file's order stays.
-    return tuple(cell for _, cell in (sorted(found, key=lambda pair: pair[0]) if dots else found))
+    if not dots:
+        return tuple(cell for _, cell in found)
+    # Annotations and dots are counted in one sequence of ids.
+    found += [(_order(dot, index), _dot(dot, picture.place.at(f"dots {index}"))) for index, dot in enumerate(dots)]
+    return tuple(cell for _, cell in sorted(found, key=itemgetter(0)))
 
 
 def _order(entry: Mapping[str, Any], place: int) -> int:
@@ -236,29 +251,49 @@ def _dot(dot: Mapping[str, Any], place: Place) -> Cell:
     return cell_of((point,), {**dot, "source_shape": "point"}, place)
 
 
-def _cell(annotation: Mapping[str, Any], shape: tuple[int, int] | None, markers: Markers | None, place: Place) -> Cell:
+def _cell(
+    annotation: Mapping[str, Any], outlined: _Outline, region: Region | None, markers: Markers | None, place: Place
+) -> Cell:
     extra = {key: value for key, value in annotation.items() if key not in _STANDARD | _NOTES}
     notes = {key: annotation[key] for key in _NOTES if key in annotation}
     attributes = notes.get("attributes", {})
     notes["attributes"] = {**(attributes if isinstance(attributes, dict) else {"attributes": attributes}), **extra}
     notes.setdefault("marker", _marker(annotation, markers, place))
-    outlined = annotation.get("segmentation")
-    if outlined in (None, []):
-        corners = _box(annotation, place)
-        region = _filled([corners], shape, place)
-        notes.setdefault("source_shape", "rect")
-    elif isinstance(outlined, dict):
-        if shape is None:
-            place.refuse("the picture's height and width", "none", "give the folder of the pictures with --images")
-        region, corners = region_in(outlined, shape, place.at("segmentation")), None
-    else:
-        rings = _rings(outlined, place.at("segmentation"))
-        region, corners = _filled(rings, shape, place), np.concatenate(rings)
     if region is not None:
+        if outlined.is_box:
+            notes.setdefault("source_shape", "rect")
         return cell_of(outline(region), notes, place)
-    if corners is None:
-        corners = _box(annotation, place)
+    corners = np.concatenate(outlined.rings or [_box(annotation, place)])
     return cell_of((corners.mean(axis=0, keepdims=True) - 0.5,), {**notes, "source_shape": "point"}, place)
+
+
+def _outline_in(annotation: Mapping[str, Any], shape: tuple[int, int] | None, place: Place) -> _Outline:
+    value = annotation.get("segmentation")
+    if value in (None, []):
+        return _Outline([_box(annotation, place)], None, True, place)
+    place = place.at("segmentation")
+    if isinstance(value, list):
+        return _Outline(_rings(value, place), None, False, place)
+    if not isinstance(value, dict):
+        place.refuse("polygons or run lengths", kind(value))
+    if shape is None:
+        place.refuse("the picture's height and width", "none", "give the folder of the pictures with --images")
+    return _Outline([], region_in(value, shape, place), False, place)
+
+
+def _regions(outlines: list[_Outline], shape: tuple[int, int] | None) -> list[Region | None]:
+    """Fill all polygons, and take those of a cell together, as pycocotools does."""
+    try:
+        pixels = iter(filled([[ring] for outlined in outlines for ring in outlined.rings], shape, steps=_STEPS))
+    except OverflowError:
+        if len(outlines) > 1:
+            return [region for outlined in outlines for region in _regions([outlined], shape)]
+        outlines[0].place.refuse("the outline of a cell", "one too large or too tangled to be one")
+    found: list[Region | None] = []
+    for outlined in outlines:
+        parts = [region for region in islice(pixels, len(outlined.rings)) if region is not None]
+        found.append(joined(parts) if parts else outlined.region)
+    return found
 
 
 def _marker(annotation: Mapping[str, Any], markers: Markers | None, place: Place) -> str | None:
@@ -284,11 +319,9 @@ def _box(annotation: Mapping[str, Any], place: Place) -> NDArray[np.float64]:
     return np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)])
 
 
-def _rings(segmentation: Any, place: Place) -> list[NDArray[np.float64]]:
-    if not isinstance(segmentation, list):
-        place.refuse("polygons or run lengths", kind(segmentation))
+def _rings(values: list[Any], place: Place) -> list[NDArray[np.float64]]:
     # Some tools leave out the outer list where there is one polygon.
-    polygons = segmentation if isinstance(segmentation[0], list) else [segmentation]
+    polygons = values if isinstance(values[0], list) else [values]
     rings = []
     for index, polygon in enumerate(polygons):
         numbers = numbers_in(polygon, f"polygon {index}", place)
@@ -296,16 +329,6 @@ def _rings(segmentation: Any, place: Place) -> list[NDArray[np.float64]]:
             place.refuse(f"x and y of at least 3 points in polygon {index}", f"{len(numbers)} numbers")
         rings.append(numbers.reshape(-1, 2))
     return rings
-
-
-def _filled(rings: list[NDArray[np.float64]], shape: tuple[int, int] | None, place: Place) -> Region | None:
-    """Fill each polygon and take all pixels together, as pycocotools does."""
-    try:
-        regions = [filled([ring], shape, steps=_STEPS) for ring in rings]
-    except OverflowError:
-        place.refuse("the outline of a cell", "one too large or too tangled to be one")
-    found = [region for region in regions if region is not None]
-    return joined(found) if found else None
 
 
 # ---------------------------------------------------------------------------------------- the published archive's kind
@@ -395,42 +418,56 @@ def _category(name: str, number: int) -> dict[str, Any]:
 
 def _add(document: _Document, categories: dict[str, int], image: AnnotatedImage) -> None:
     shape = image.mask.shape
-    cells = [
-        (cell, region, number)
-        for cell, region, number in zip(image.cells, image.regions, noted_numbers(image), strict=True)
-        if cell.is_dot or region is not None
-    ]
+    geometries = iter(_geometries([region for region in image.regions if region is not None], shape))
     known = dict(categories)
-    annotations, dots = [], []
-    for identity, (cell, region, number) in enumerate(cells, document.n_cells + 1):
+    annotations: list[str] = []
+    dots: list[dict[str, Any]] = []
+    identity = document.n_cells
+    for cell, region, number in zip(image.cells, image.regions, noted_numbers(image), strict=True):
+        if region is None and not cell.is_dot:
+            continue
+        identity += 1
         notes = notes_of(cell, number)
         if region is None:
-            dots.append({"id": identity, "dot": (cell.rings[0][0] + 0.5).tolist(), **notes})
+            dots.append({"id": identity, "dot": plain(cell.rings[0][0] + 0.5), **notes})
             continue
         category = known.setdefault(notes.pop("marker", _NO_MARKER), len(known) + 1)
         annotation = {"id": identity, "image_id": document.n_pictures + 1, "category_id": category}
-        annotations.append(json_text({**annotation, **_geometry(region, shape), **notes}))
+        annotations.append(json_text({**annotation, **next(geometries), **notes}))
+    n_cells = len(annotations) + len(dots)
     attributes = own_attributes(image.attributes)
     picture = {"id": document.n_pictures + 1, "file_name": image.name, "width": shape[1], "height": shape[0]}
-    told = {"count": len(cells), "attributes": attributes, "dots": dots}
-    document.add(
-        picture | {key: value for key, value in told.items() if value or key == "count"}, annotations, len(cells)
+    picture |= (
+        {"count": n_cells} | ({"attributes": attributes} if attributes else {}) | ({"dots": dots} if dots else {})
     )
+    document.add(picture, annotations, n_cells)
     categories |= known
 
 
-def _geometry(region: Region, shape: tuple[int, int]) -> dict[str, Any]:
-    """Give what COCO says of a cell's pixels: a polygon for each part, or run lengths where there are holes."""
-    polygons = edge_polygons(region)
-    y, x = np.nonzero(region.mask)
-    left, top = region.left + int(x.min()), region.top + int(y[0])
-    holes = any(len(polygon) > 1 for polygon in polygons)
+def _geometries(regions: list[Region], shape: tuple[int, int]) -> list[dict[str, Any]]:
+    """Give what COCO says of each cell's pixels: a polygon for each part, or run lengths where there are holes."""
+    outlines = edge_polygons(regions)
+    holed = [place for place, polygons in enumerate(outlines) if any(len(polygon) > 1 for polygon in polygons)]
+    encodings = dict(zip(holed, encodings_of([regions[place] for place in holed], shape), strict=True))
+    return [
+        {
+            "segmentation": encodings.get(place) or [outer.ravel().tolist() for (outer,) in polygons],
+            **_measures(regions[place]),
+        }
+        for place, polygons in enumerate(outlines)
+    ]
+
+
+def _measures(region: Region) -> dict[str, Any]:
+    columns, rows = (np.count_nonzero(region.mask, axis=axis) for axis in (0, 1))
+    area = int(rows.sum())
+    (left, *_, right), (top, *_, bottom) = (np.flatnonzero(counts)[[0, 0, -1]].tolist() for counts in (columns, rows))
+    x, y = (float(counts @ np.arange(len(counts))) / area for counts in (columns, rows))
     return {
-        "segmentation": encoding_of(region, shape) if holes else [outer.ravel().tolist() for (outer,) in polygons],
-        "area": len(x),
-        "bbox": [left, top, int(x.max() - x.min()) + 1, int(y[-1] - y[0]) + 1],
+        "area": area,
+        "bbox": [region.left + left, region.top + top, right - left + 1, bottom - top + 1],
         "iscrowd": 0,
-        "dot": [float(x.mean()) + region.left + 0.5, float(y.mean()) + region.top + 0.5],
+        "dot": [x + region.left + 0.5, y + region.top + 0.5],
     }
 
 

@@ -1,6 +1,6 @@
 """COCO's run-length encodings as JSON has them: an object with the picture's size and the runs, as text or as numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from fncells.cells import Region
 from fncells.documents import Place, kind
-from fncells.outlines import compressed_runs, region_of_runs, runs_in, runs_of_region
+from fncells.outlines import encoded_regions, region_of_runs, runs_in
 
-__all__ = ["encoding_of", "region_in"]
+__all__ = ["encodings_of", "region_in"]
 
 
-def encoding_of(region: Region | None, shape: tuple[int, int]) -> dict[str, Any]:
-    """Encode a cell's pixels in a picture of the given height and width, compressed."""
-    return {"size": [int(side) for side in shape], "counts": compressed_runs(runs_of_region(region, shape))}
+def encodings_of(regions: Sequence[Region], shape: tuple[int, int]) -> list[dict[str, Any]]:
+    """Encode the pixels of cells in a picture of the given height and width, compressed."""
+    return [{"size": list(shape), "counts": counts} for counts in encoded_regions(regions, shape)]
 
 
 def region_in(value: Mapping[str, Any], shape: tuple[int, int], place: Place) -> Region | None:

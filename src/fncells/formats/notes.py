@@ -120,7 +120,9 @@ def _all_fit(values: list[Any]) -> bool:
 
 def plain(numbers: NDArray[np.float64]) -> list[Any]:
     """Give numbers as lists for JSON, whole ones as whole."""
-    return numbers.astype(np.int64).tolist() if bool((numbers % 1 == 0).all()) else numbers.tolist()
+    whole = bool((numbers % 1 == 0).all())
+    listed: list[Any] = (numbers.astype(np.int64) if whole else numbers).tolist()
+    return listed
 
 
 def point_in(value: Any, place: Place) -> NDArray[np.float64]:

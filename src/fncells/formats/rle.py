@@ -24,9 +24,9 @@ from fncells.documents import Place, json_text, kind, read_json, read_pickle
 from fncells.errors import InputError
 from fncells.files import RECORD_NAME, write_bytes, write_text
 from fncells.formats.codec import Add, Codec, Unread
-from fncells.formats.encodings import encoding_of, region_in
+from fncells.formats.encodings import encodings_of, region_in
 from fncells.formats.folders import OutputFolder
-from fncells.formats.notes import attributes_in, cell_of, check_name, noted_numbers, notes_of, point_in, shape_in
+from fncells.formats.notes import attributes_in, cell_of, check_name, noted_numbers, notes_of, plain, point_in, shape_in
 from fncells.formats.pictures import PictureFolder, own_attributes
 
 __all__ = ["CODEC"]
@@ -93,7 +93,7 @@ def writing_published(path: Path) -> Iterator[Add]:
     folder = OutputFolder(path)
 
     def add(image: AnnotatedImage) -> None:
-        encoding = encoding_of(Region(image.mask, 0, 0) if image.mask.any() else None, image.mask.shape)
+        [encoding] = encodings_of([Region(image.mask, 0, 0)], image.mask.shape)
         value = {"size": encoding["size"], "counts": encoding["counts"].encode("ascii")}
         write_bytes(folder.place(image.name, ".pickle"), pickle.dumps(value, protocol=4))
 
@@ -190,11 +190,13 @@ def _drawn(region: Region | None, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _encodings(image: AnnotatedImage) -> Iterator[dict[str, Any]]:
+    regions = [region for region in image.regions if region is not None]
+    encodings = iter(encodings_of(regions, image.mask.shape))
     for cell, region, number in zip(image.cells, image.regions, noted_numbers(image), strict=True):
         if cell.is_dot:
-            yield {"dot": cell.rings[0][0].tolist(), **notes_of(cell, number)}
+            yield {"dot": plain(cell.rings[0][0]), **notes_of(cell, number)}
         elif region is not None:
-            yield {**encoding_of(region, image.mask.shape), **notes_of(cell, number)}
+            yield {**next(encodings), **notes_of(cell, number)}
 
 
 CODEC = Codec(

@@ -4,19 +4,22 @@ Here the pixel in column x and row y covers the square from (x, y) to (x + 1, y 
 area of its pixels. Everywhere else in fncells whole numbers are the *centres* of pixels.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fncells.cells import Region
+from fncells.outlines.sheets import Sheet, sheets
 
 __all__ = ["edge_polygons", "filled", "joined"]
 
 Ring = NDArray[np.float64]
 Polygon = tuple[NDArray[np.int64], ...]
 
+_TOGETHER = 1000  # polygons filled at once
 _MOST_CROSSINGS = 2**26  # what a hostile outline may make us work through; a real one crosses some columns a few times
 
 # Corners of a region's outline at a place where four pixels meet, by the pixels that belong to the region: 1 upper left,
@@ -27,45 +30,48 @@ _LOWER_RIGHT = 8
 _RISING = 6  # upper right and lower left
 
 
-def edge_polygons(region: Region) -> list[Polygon]:
-    """Outline pixels along their edges.
+def edge_polygons(regions: Sequence[Region]) -> list[list[Polygon]]:
+    """Outline the pixels of cells along their edges.
 
     Every ring is simple: it visits no point twice. Rings may touch in single points, as OGC's simple features allow. Pixels
     that touch in a corner alone belong to different polygons.
 
     Parameters
     ----------
-    region
-        The pixels.
+    regions
+        The pixels of each cell.
 
     Returns
     -------
-    list of tuple of numpy.ndarray
-        One polygon for each 4-connected part, in raster order of their first pixels: its outer ring, then its holes; each
-        of shape (n, 2), int64, columns x, y in pixel-edge coordinates, not closed. Outer rings run clockwise on the
-        screen, holes the other way.
+    list of list of tuple of numpy.ndarray
+        For each cell one polygon for each 4-connected part, in raster order of their first pixels: its outer ring, then
+        its holes; each of shape (n, 2), int64, columns x, y in pixel-edge coordinates, not closed. Outer rings run
+        clockwise on the screen, holes the other way.
 
     Examples
     --------
-    >>> [[outer]] = edge_polygons(Region(np.ones((1, 2), dtype=bool), left=5, top=7))
+    >>> [[[outer]]] = edge_polygons([Region(np.ones((1, 2), dtype=bool), left=5, top=7)])
     >>> outer.tolist()
     [[5, 7], [7, 7], [7, 8], [5, 8]]
     """
-    rings, diagonal = _boundary(region)
-    if diagonal:
-        rings = [simple for ring in rings for simple in _untied(ring)]
-    return [tuple(polygon) for polygon in _nested(rings, region)]
+    polygons: list[list[Polygon]] = []
+    for sheet in sheets(regions):
+        for rings, place in zip(_boundaries(sheet), sheet.cells, strict=True):
+            polygons.append(_nested(rings, regions[place]))
+    return polygons
 
 
-def filled(rings: Iterable[Ring], shape: tuple[int, int] | None = None, *, steps: int | None = None) -> Region | None:
-    """Fill one polygon: the pixels whose centres lie inside its rings, by the even-odd rule.
+def filled(
+    polygons: Sequence[Sequence[Ring]], shape: tuple[int, int] | None = None, *, steps: int | None = None
+) -> list[Region | None]:
+    """Fill polygons: of each the pixels whose centres lie inside its rings, by the even-odd rule.
 
     A centre on a left or upper edge is inside, one on a right or lower edge is not, as in ImageJ and Java2D.
 
     Parameters
     ----------
-    rings
-        Each of shape (n, 2), columns x, y in pixel-edge coordinates.
+    polygons
+        The rings of each, of shape (n, 2), columns x, y in pixel-edge coordinates.
     shape
         Height and width of the picture, where pixels end; None where they are unknown.
     steps
@@ -74,32 +80,18 @@ def filled(rings: Iterable[Ring], shape: tuple[int, int] | None = None, *, steps
 
     Returns
     -------
-    Region or None
+    list of Region or None
         None where no pixel is inside.
 
     Raises
     ------
     OverflowError
-        If the outline crosses more columns, or encloses a larger box, than a cell could.
+        If an outline crosses more columns, or encloses a larger box, than a cell could.
     """
-    starts = [np.asarray(ring, dtype=np.float64) for ring in rings if len(ring) > 1]
-    if not starts:
-        return None
-    points = np.concatenate(starts)
-    low, high = np.floor(points.min(axis=0)).astype(int), np.ceil(points.max(axis=0)).astype(int)
-    left, top = np.maximum(low - 1, 0).tolist()
-    right, bottom = (high + 1).tolist() if shape is None else np.minimum(high + 1, (shape[1], shape[0])).tolist()
-    height, width = bottom - top, right - left
-    if height <= 0 or width <= 0:
-        return None
-    if height * width > _MOST_CROSSINGS:
-        raise OverflowError
-    ends = np.concatenate([np.roll(ring, -1, axis=0) for ring in starts])
-    crossing = _crossings if steps is None else _stepped_crossings
-    columns, rows = crossing(points, ends, left, right, steps or 1)
-    toggles = np.zeros((height + 1, width), dtype=np.uint8)
-    np.bitwise_xor.at(toggles, (np.clip(rows - top, 0, height), columns - left), 1)
-    return _trimmed(Region(np.bitwise_xor.accumulate(toggles[:-1], axis=0).view(np.bool_), left, top))
+    found: list[Region | None] = []
+    for begin in range(0, len(polygons), _TOGETHER):
+        found += _filled([list(polygon) for polygon in polygons[begin : begin + _TOGETHER]], shape, steps)
+    return found
 
 
 def joined(regions: Sequence[Region]) -> Region:
@@ -119,51 +111,63 @@ def joined(regions: Sequence[Region]) -> Region:
 # ---------------------------------------------------------------------------------------------------- from pixels to rings
 
 
-def _boundary(region: Region) -> tuple[list[NDArray[np.int64]], bool]:
-    """Follow the edges between inside and outside; also whether any two pixels touch in a corner alone.
+def _boundaries(sheet: Sheet) -> list[list[NDArray[np.int64]]]:
+    """Follow the edges between inside and outside: the rings of each cell.
 
-    The corners of a row lie in pairs, each pair the ends of a horizontal edge; those of a column likewise. So following
-    the outline is going from a corner to its partner in the row, to that one's partner in the column, and so on.
+    The corners in a column lie in pairs, each pair the ends of a vertical edge; those in a row likewise. So following the
+    outline is going from a corner to its partner in the row, to that one's partner in the column, and so on.
     """
-    padded = np.pad(region.mask, 1).view(np.uint8)
-    code = padded[:-1, :-1] | padded[:-1, 1:] << 1 | padded[1:, :-1] << 2 | padded[1:, 1:] << 3
-    y, x = np.nonzero(_CORNERS[code])
-    codes = code[y, x]
-    times = _CORNERS[codes]
-    diagonal = bool((times == 2).any())
-    # Of two corners in one place the first is the end of the edge from the left. The one that ends the edge from above
-    # comes first in the column: the same where the pixels lie upper left and lower right, the other where they rise.
+    code = sheet.pixels[:-1, :-1] | sheet.pixels[1:, :-1] << 1
+    code |= sheet.pixels[:-1, 1:] << 2
+    code |= sheet.pixels[1:, 1:] << 3
+    x, y = np.nonzero(_CORNERS[code])
+    codes = code[x, y]
+    # Of two corners in one place the first in the column is the end of the edge from above. The one that ends the edge
+    # from the left comes first in the row: the same where the pixels lie upper left and lower right, the other where they
+    # rise to the right.
     second = np.zeros(len(x), dtype=np.bool_)
-    if diagonal:
+    times = _CORNERS[codes]
+    if 2 in times:
         place = np.repeat(np.arange(len(x)), times)
         second = np.concatenate(([False], place[1:] == place[:-1]))
         x, y, codes = x[place], y[place], codes[place]
-    down = np.lexsort((second ^ (codes == _RISING), y, x))
-    partner = np.empty(len(x), dtype=np.int64)
-    partner[down] = down[np.arange(len(x)) ^ 1]
-    corners = np.column_stack((x + region.left, y + region.top))
-    inside_below = (codes[::2] & _LOWER_RIGHT > 0).tolist()
-    return [corners[ring] for ring in _loops(partner.tolist(), inside_below)], diagonal
+    cells = np.searchsorted(sheet.starts, x, side="right") - 1
+    rows = np.argsort(((cells * code.shape[1] + y) * len(code) + x) * 2 + (second ^ (codes == _RISING)))
+    in_rows = np.empty(len(rows), dtype=np.int64)
+    in_rows[rows] = np.arange(len(rows))
+    inside_below = codes[rows[::2]] & _LOWER_RIGHT > 0
+    loops, lengths = _loops(in_rows[rows ^ 1].tolist(), inside_below.tolist())
+
+    order = rows[loops]
+    corners = np.column_stack((x - sheet.starts[cells] + sheet.lefts[cells], y + sheet.tops[cells]))[order]
+    ends = np.cumsum(lengths)
+    tied = np.bincount(cells[second], minlength=len(sheet.cells)) > 0
+    rings: list[list[NDArray[np.int64]]] = [[] for _ in sheet.cells]
+    for ring, owner in zip(np.split(corners, ends[:-1]), cells[order[ends - 1]].tolist(), strict=True):
+        rings[owner] += _untied(ring) if tied[owner] else [ring]
+    return rings
 
 
-def _loops(partner: list[int], inside_below: list[bool]) -> list[list[int]]:
+def _loops(partner: list[int], inside_below: list[bool]) -> tuple[list[int], list[int]]:
     """Go around every loop with the inside on the right hand, from its upper left corner.
 
-    The way is along the row to the other of the pair, along the column to the partner, and so on.
+    Corners are numbered row by row: the way is to the other of the pair in the row, to the partner in the column, and so
+    on. Gives the corners in their order, and how many each loop has.
     """
     seen = bytearray(len(partner))
-    loops = []
+    order: list[int] = []
+    lengths = []
     for start, below in zip(range(0, len(partner), 2), inside_below, strict=True):
         if seen[start]:
             continue
-        loop: list[int] = []
+        before = len(order)
         at = start if below else start + 1
         while not seen[at]:
             seen[at] = seen[at ^ 1] = 1
-            loop += (at, at ^ 1)
+            order += (at, at ^ 1)
             at = partner[at ^ 1]
-        loops.append(loop)
-    return loops
+        lengths.append(len(order) - before)
+    return order, lengths
 
 
 def _untied(ring: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -185,10 +189,10 @@ def _untied(ring: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return rings
 
 
-def _nested(rings: list[NDArray[np.int64]], region: Region) -> list[list[NDArray[np.int64]]]:
+def _nested(rings: list[NDArray[np.int64]], region: Region) -> list[Polygon]:
     """Give each outer ring its holes, by the part that the pixel at its first edge belongs to."""
     if len(rings) == 1:
-        return [rings]
+        return [(rings[0],)]
     parts = cv2.connectedComponents(region.mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)[1]
     outer: dict[int, NDArray[np.int64]] = {}
     holes: dict[int, list[NDArray[np.int64]]] = {}
@@ -201,7 +205,7 @@ def _nested(rings: list[NDArray[np.int64]], region: Region) -> list[list[NDArray
             outer[part] = ring
         else:
             holes.setdefault(part, []).append(ring)
-    return [[ring, *holes.get(part, [])] for part, ring in outer.items()]
+    return [(ring, *holes.get(part, [])) for part, ring in outer.items()]
 
 
 def _doubled_area(ring: NDArray[np.int64]) -> int:
@@ -213,21 +217,81 @@ def _doubled_area(ring: NDArray[np.int64]) -> int:
 # ---------------------------------------------------------------------------------------------------- from rings to pixels
 
 
-def _crossings(
-    start: Ring, end: Ring, left: int, right: int, steps: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where edges cross the middles of columns: the columns, and the first rows whose centres lie below."""
-    swap = start[:, 0] > end[:, 0]
-    low, high = np.where(swap[:, None], end, start), np.where(swap[:, None], start, end)
-    edges, columns = _spread(np.ceil(low[:, 0] - 0.5), np.ceil(high[:, 0] - 0.5), left, right)
+def _filled(polygons: list[list[Ring]], shape: tuple[int, int] | None, steps: int | None) -> list[Region | None]:
+    found: list[Region | None] = [None] * len(polygons)
+    rings = [(place, ring) for place, polygon in enumerate(polygons) for ring in polygon if len(ring) > 1]
+    if not rings:
+        return found
+    lengths = np.array([len(ring) for _, ring in rings])
+    start = np.concatenate([ring for _, ring in rings]).astype(np.float64, copy=False)
+    last = np.cumsum(lengths) - 1
+    following = np.arange(1, len(start) + 1)
+    following[last] = last - lengths + 1
+    boxes = _boxes(start, np.repeat([place for place, _ in rings], lengths), shape)
+
+    crossing = _crossings if steps is None else _stepped_crossings
+    edges, columns, rows = crossing(start, start[following], boxes, steps or 1)
+    owners = boxes.owners[edges]
+    rows = np.clip(rows - boxes.tops[owners], 0, boxes.heights[owners])
+    toggles = np.zeros(int(boxes.offsets[-1]), dtype=np.uint8)
+    flat = boxes.offsets[owners] + rows * boxes.widths[owners] + columns - boxes.lefts[owners]
+    np.bitwise_xor.at(toggles, flat, 1)
+    # Going down a column, every crossing leads inside or out again.
+    for place, left, top, height, width, offset in boxes.each():
+        mask = np.bitwise_xor.accumulate(toggles[offset : offset + height * width].reshape(height, width), axis=0)
+        if mask.any():
+            found[place] = Region(mask.view(np.bool_), left, top)
+    return found
+
+
+class _Boxes(NamedTuple):
+    """Boxes around polygons, cut off at the picture's sides: which one each point is in, and what they are."""
+
+    owners: NDArray[np.intp]
+    places: NDArray[np.intp]
+    lefts: NDArray[np.int64]
+    tops: NDArray[np.int64]
+    heights: NDArray[np.int64]
+    widths: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    def each(self) -> Iterator[tuple[int, int, int, int, int, int]]:
+        """Give place, left, top, height, width and offset of those that have pixels."""
+        columns = (self.places, self.lefts, self.tops, self.heights, self.widths, self.offsets[:-1])
+        return (row for row in zip(*(column.tolist() for column in columns), strict=True) if row[3] * row[4])
+
+
+def _boxes(points: Ring, places: NDArray[np.intp], shape: tuple[int, int] | None) -> _Boxes:
+    begins = np.flatnonzero(np.concatenate(([True], places[1:] != places[:-1])))
+    low = np.floor(np.minimum.reduceat(points, begins)).astype(np.int64)
+    high = np.ceil(np.maximum.reduceat(points, begins)).astype(np.int64)
+    # One pixel to spare, for the steps of pycocotools.
+    low, high = np.maximum(low - 1, 0), high + 1
+    if shape is not None:
+        high = np.minimum(high, (shape[1], shape[0]))
+    widths, heights = np.maximum(high - low, 0).T
+    areas = (heights + 1) * widths  # with a row below, for crossings beyond the last pixel
+    if areas.max() > _MOST_CROSSINGS:
+        raise OverflowError
+    owners = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, len(points))))
+    offsets = np.concatenate(([0], np.cumsum(areas)))
+    return _Boxes(owners, places[begins], low[:, 0], low[:, 1], heights, widths, offsets)
+
+
+_Crossings = tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]
+
+
+def _crossings(start: Ring, end: Ring, boxes: _Boxes, _: int) -> _Crossings:
+    """Where edges cross the middles of columns: edges, columns, and the first rows whose centres lie below."""
+    swap = (start[:, 0] > end[:, 0])[:, np.newaxis]
+    low, high = np.where(swap, end, start), np.where(swap, start, end)
+    edges, columns = _spread(np.ceil(low[:, 0] - 0.5), np.ceil(high[:, 0] - 0.5), boxes)
     low, along = low[edges], (high - low)[edges]
     y = low[:, 1] + (columns + 0.5 - low[:, 0]) * (along[:, 1] / along[:, 0])
-    return columns, np.ceil(y - 0.5).astype(np.int64)
+    return edges, columns, np.ceil(y - 0.5).astype(np.int64)
 
 
-def _stepped_crossings(
-    start: Ring, end: Ring, left: int, right: int, steps: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _stepped_crossings(start: Ring, end: Ring, boxes: _Boxes, steps: int) -> _Crossings:
     """Find the same as pycocotools does, which puts vertices and edges on a grid of so many steps a pixel.
 
     There, an edge is a run of grid points, one for each step along its longer side. It crosses a column between the two
@@ -236,18 +300,18 @@ def _stepped_crossings(
     start, end = (np.trunc(steps * points + 0.5) for points in (start, end))
     along = np.abs(end - start)
     flat = along[:, 0] >= along[:, 1]
-    swap = np.where(flat, start[:, 0] > end[:, 0], start[:, 1] > end[:, 1])[:, None]
+    swap = np.where(flat, start[:, 0] > end[:, 0], start[:, 1] > end[:, 1])[:, np.newaxis]
     low, high = np.where(swap, end, start), np.where(swap, start, end)
     middle = steps // 2
     ends = np.sort(np.stack((low[:, 0], high[:, 0])), axis=0)
-    edges, columns = _spread(np.ceil((ends[0] - middle) / steps), np.ceil((ends[1] - middle) / steps), left, right)
+    edges, columns = _spread(np.ceil((ends[0] - middle) / steps), np.ceil((ends[1] - middle) / steps), boxes)
     low, high, flat = low[edges], high[edges], flat[edges]
     dx, dy = (high - low).T
     before = columns * steps + middle  # the last grid column on the left side of the middle
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.where(flat, dy / dx, dx / dy)
     y = np.where(flat, _upper_of_flat(low, slope, before), _upper_of_steep(low, slope, before))
-    return columns, np.ceil((y + 0.5) / steps - 0.5).astype(np.int64)
+    return edges, columns, np.ceil((y + 0.5) / steps - 0.5).astype(np.int64)
 
 
 def _upper_of_flat(low: Ring, slope: NDArray[np.float64], before: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -273,9 +337,11 @@ def _upper_of_steep(low: Ring, slope: NDArray[np.float64], before: NDArray[np.in
 
 
 def _spread(
-    first: NDArray[np.float64], stop: NDArray[np.float64], left: int, right: int
+    first: NDArray[np.float64], stop: NDArray[np.float64], boxes: _Boxes
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """Give every column from `first` to before `stop` of every edge, as far as they lie in the picture."""
+    """Give every column from `first` to before `stop` of every edge, as far as they lie in its polygon's box."""
+    left = boxes.lefts[boxes.owners]
+    right = left + boxes.widths[boxes.owners]
     begins = first.clip(left, right).astype(np.int64)
     counts = stop.clip(left, right).astype(np.int64) - begins
     total = int(counts.sum())
@@ -284,11 +350,3 @@ def _spread(
     edges = np.repeat(np.arange(len(begins)), counts)
     offsets = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
     return edges, begins[edges] + offsets
-
-
-def _trimmed(region: Region) -> Region | None:
-    rows, columns = (np.flatnonzero(region.mask.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        return None
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    return Region(region.mask[top:bottom, left:right], region.left + int(left), region.top + int(top))

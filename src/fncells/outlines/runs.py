@@ -5,12 +5,15 @@ the whole picture they add up to its pixels. The text is COCO's compressed form:
 third run on as differences to the run before the last.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fncells.cells import Region
+from fncells.outlines.sheets import Sheet, sheets
 
-__all__ = ["compressed_runs", "region_of_runs", "runs_in", "runs_of_region"]
+__all__ = ["compressed_runs", "encoded_regions", "region_of_runs", "runs_in", "runs_of_regions"]
 
 Runs = NDArray[np.int64]
 
@@ -20,26 +23,28 @@ _MOST_PIXELS = 2**28
 _LONGEST = 10  # characters of one number; 50 bits are more than any picture needs
 
 
-def runs_of_region(region: Region | None, shape: tuple[int, int]) -> Runs:
-    """Give the runs of a cell's pixels in a picture of the given height and width.
+def runs_of_regions(regions: Sequence[Region], shape: tuple[int, int]) -> list[Runs]:
+    """Give the runs of each cell's pixels in a picture of the given height and width.
 
     Examples
     --------
-    >>> runs_of_region(Region(np.ones((2, 1), dtype=bool), left=1, top=0), (3, 2)).tolist()
+    >>> [runs] = runs_of_regions([Region(np.ones((2, 1), dtype=bool), left=1, top=0)], (3, 2))
+    >>> runs.tolist()
     [3, 2, 1]
     """
-    height, width = shape
-    if region is None:
-        return np.array([height * width], dtype=np.int64)
-    x, y = np.nonzero(region.mask.T)
-    indices = (x + region.left) * height + (y + region.top)
-    breaks = np.flatnonzero(np.diff(indices) != 1) + 1
-    bounds = np.empty(2 * len(breaks) + 4, dtype=np.int64)
-    bounds[0], bounds[-1] = 0, height * width
-    bounds[1:-1:2] = indices[np.concatenate(([0], breaks))]
-    bounds[2:-1:2] = indices[np.concatenate((breaks - 1, [len(indices) - 1]))] + 1
-    runs = np.diff(bounds)
-    return runs if runs[-1] else runs[:-1]
+    found: list[Runs] = []
+    for sheet in sheets(regions):
+        runs, lengths = _runs(sheet, shape)
+        found += np.split(runs, np.cumsum(lengths)[:-1])
+    return found
+
+
+def encoded_regions(regions: Sequence[Region], shape: tuple[int, int]) -> list[str]:
+    """Give COCO's compressed text of each cell's pixels in a picture of the given height and width."""
+    found: list[str] = []
+    for sheet in sheets(regions):
+        found += _compressed(*_runs(sheet, shape))
+    return found
 
 
 def region_of_runs(runs: Runs, shape: tuple[int, int]) -> Region | None:
@@ -77,21 +82,7 @@ def region_of_runs(runs: Runs, shape: tuple[int, int]) -> Region | None:
 
 def compressed_runs(runs: Runs) -> str:
     """Write runs as COCO's compressed text."""
-    numbers = runs.copy()
-    numbers[3:] -= runs[1:-2]
-    digits = np.empty((len(numbers), _LONGEST), dtype=np.uint8)
-    used = np.zeros(digits.shape, dtype=np.bool_)
-    open_numbers = np.ones(len(numbers), dtype=np.bool_)
-    for place in range(_LONGEST):
-        used[:, place] = open_numbers
-        digits[:, place] = numbers & 0x1F
-        numbers >>= _BITS
-        # Done where what is left is the sign alone: 0 after a digit without the sign's bit, -1 after one with it.
-        open_numbers &= numbers != -((digits[:, place] & _SIGN) // _SIGN).astype(np.int64)
-        digits[:, place] += (_OFFSET + _MORE * open_numbers).astype(np.uint8)
-        if not open_numbers.any():
-            break
-    return digits[used].tobytes().decode("ascii")
+    return _compressed(runs, np.array([len(runs)]))[0]
 
 
 def runs_in(text: str | bytes) -> Runs | None:
@@ -114,3 +105,54 @@ def runs_in(text: str | bytes) -> Runs | None:
     numbers[1::2] = np.cumsum(numbers[1::2])
     numbers[2::2] = np.cumsum(numbers[2::2])
     return None if numbers.min() < 0 or numbers.max() > np.iinfo(np.int32).max else numbers
+
+
+def _runs(sheet: Sheet, shape: tuple[int, int]) -> tuple[Runs, NDArray[np.int64]]:
+    """Give the runs of all cells one after the other, and how many each has."""
+    height, width = shape
+    flat = sheet.pixels.ravel()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    column, row = np.divmod(changes[::2], sheet.pixels.shape[1])
+    cells = np.searchsorted(sheet.starts, column, side="right") - 1
+    starts = (column - sheet.starts[cells] - 1 + sheet.lefts[cells]) * height + row - 1 + sheet.tops[cells]
+    stops = starts + changes[1::2] - changes[::2]
+    # Where a column is full from the lowest row on, its run goes on in the next.
+    begins, ends = np.ones((2, len(starts)), dtype=np.bool_)
+    begins[1:] = (cells[1:] != cells[:-1]) | (stops[:-1] != starts[1:])
+    ends[:-1] = begins[1:]
+    starts, stops, cells = starts[begins], stops[ends], cells[begins]
+
+    inside = np.bincount(cells, minlength=len(sheet.cells))
+    lengths = 2 * inside + 1
+    ends = np.cumsum(lengths)
+    bounds = np.full(int(ends[-1]), height * width, dtype=np.int64)
+    first = np.arange(len(starts)) * 2 + cells
+    bounds[first], bounds[first + 1] = starts, stops
+    runs = np.diff(bounds, prepend=0)
+    runs[ends[:-1]] = bounds[ends[:-1]]
+    rest = runs[ends - 1] > 0
+    kept = np.ones(len(runs), dtype=np.bool_)
+    kept[ends - 1] = rest
+    return runs[kept], lengths - ~rest
+
+
+def _compressed(runs: Runs, lengths: NDArray[np.int64]) -> list[str]:
+    """Texts of so many runs each."""
+    place = np.arange(len(runs)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    numbers = runs.copy()
+    numbers[2:] -= np.where(place[2:] > 2, runs[:-2], 0)
+    digits = np.empty((len(numbers), _LONGEST), dtype=np.uint8)
+    used = np.zeros(digits.shape, dtype=np.bool_)
+    unfinished = np.ones(len(numbers), dtype=np.bool_)
+    for column in range(_LONGEST):
+        used[:, column] = unfinished
+        digits[:, column] = numbers & 0x1F
+        numbers >>= _BITS
+        # Done where what is left is the sign alone: 0 after a digit without the sign's bit, -1 after one with it.
+        unfinished &= numbers != -((digits[:, column] & _SIGN) // _SIGN).astype(np.int64)
+        digits[:, column] += (_OFFSET + _MORE * unfinished).astype(np.uint8)
+        if not unfinished.any():
+            break
+    text = digits[used].tobytes().decode("ascii")
+    ends = np.cumsum(np.add.reduceat(used.sum(axis=1), np.cumsum(lengths) - lengths)).tolist()
+    return [text[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
