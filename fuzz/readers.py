@@ -25,12 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 with atheris.instrument_imports(include=["fncells", "roifile", "tifffile", "yaml"]):
-    import fncells.formats
     from fncells.cells import AnnotatedImage, Cell
     from fncells.errors import InputError
     from fncells.formats import CODECS
 
 import numpy as np  # noqa: E402
+
 from formats.label_maps import drawn_map  # noqa: E402
 from formats.mutation import mutated  # noqa: E402
 
@@ -67,7 +67,7 @@ def images() -> list[AnnotatedImage]:
             Cell((square + 20,), number=7, marker="CTb", score=0.5, attributes={"note": "grün", "deep": {"a": [1]}}),
             Cell((np.array([[30.5, 3.0]]),), source_shape="point"),
             Cell((square, square / 2 + 2)),
-            Cell((square + (25, 0), square + (35, 3)), marker="c-FOS"),
+            Cell((square + np.array((25, 0)), square + np.array((35, 3))), marker="c-FOS"),
             Cell((square + 22,), source_shape="rect"),
         ),
     )
@@ -144,9 +144,11 @@ def mutator(file: str) -> Callable[[bytes, int, int], bytes] | None:
 
 
 def main() -> None:
+    """Fuzz the target that the command line names."""
     target = sys.argv.pop(1) if len(sys.argv) > 1 else ""
     if target not in TARGETS:
-        raise SystemExit(f"usage: python fuzz/readers.py TARGET [libFuzzer's options] [CORPUS]; targets: {', '.join(TARGETS)}")
+        usage = "usage: python fuzz/readers.py TARGET [libFuzzer's options] [CORPUS]; targets:"
+        raise SystemExit(" ".join([usage, *TARGETS]))
     name, file = TARGETS[target]
     corpus = next((Path(word) for word in sys.argv[1:] if not word.startswith("-")), None)
     if corpus is None:

@@ -137,11 +137,23 @@ def write_workbook(path: Path, sheets: "Mapping[str, pd.DataFrame]") -> None:
             writer.sheets[name].autofit()
 
 
-def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    """Write a zip archive of named members with fixed dates."""
+def write_zip(path: Path, members: Iterable[tuple[str, bytes]], comment: bytes = b"") -> None:
+    """Write a zip archive of named members with fixed dates.
+
+    Parameters
+    ----------
+    path
+        The file.
+    members
+        Names and contents.
+    comment
+        The archive's comment, which programs that unpack it pass over; at most 65,535 bytes.
+    """
     with whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        archive.comment = comment
         for name, data in members:
             entry = zipfile.ZipInfo(name, date_time=_FIXED_DATE)
+            entry.create_system = 3  # Unix, on Windows as well
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, data, compress_type=zipfile.ZIP_DEFLATED)
 

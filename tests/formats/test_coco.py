@@ -2,6 +2,7 @@ import contextlib
 import io
 import json
 import time
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -469,3 +470,26 @@ def test_every_mutant_ends_in_a_value_or_one_line(tmp_path):
 def test_every_mutant_of_many_ends_in_a_value_or_one_line(tmp_path):
     counts = outcome(tmp_path, 5000, 4)
     assert min(counts.values()) > 500, counts
+
+
+# --------------------------------------------------------------------------------------------------------------- memory
+
+
+def peak(path, pictures):
+    """Bytes that writing so many pictures of 1,000 cells takes at most, beside the pictures themselves."""
+    cells = AnnotatedImage.from_labels(
+        "a", np.kron(np.arange(1, 1001).reshape(25, 40), np.ones((6, 5), dtype=int))
+    ).cells
+    images = (AnnotatedImage(f"{number}.png", (150, 200), cells) for number in range(pictures))
+    tracemalloc.start()
+    coco.CODEC.write(path, images)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return taken
+
+
+@pytest.mark.slow
+def test_100_000_cells_are_written_in_the_memory_of_1_000(tmp_path):
+    few, many = (peak(tmp_path / "a.json", pictures) for pictures in (2, 100))
+    assert len(read(tmp_path / "a.json")) == 100
+    assert many < 1.2 * few, (few, many)

@@ -129,3 +129,60 @@ def test_label_pixels_survive(tmp_path_factory, labels):
 @settings(max_examples=2000)
 def test_label_pixels_survive_at_length(tmp_path_factory, labels):
     round_trip(tmp_path_factory.getbasetemp() / "labels", labels)
+
+
+# -------------------------------------------------------------------------------------------- as other tools write them
+
+
+def save_labels(path, labels, kind=np.uint16):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = labels.astype(kind)
+    (tifffile.imwrite if path.suffix == ".tif" else lambda name, array: cv2.imwrite(str(name), array))(path, written)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a_cp_masks.png", np.uint16),  # Cellpose
+        ("a_cp_masks.tif", np.uint32),
+        ("a_label.tif", np.int32),  # StarDist and CellProfiler, as their users name them
+        ("a_labels.tif", np.float32),
+        ("a_Object Identities.tif", np.uint32),  # ilastik
+        ("a-labelled.png", np.uint16),  # QuPath
+        ("a.tif", np.uint16),
+    ],
+)
+def test_labels_of_other_tools_find_their_picture(tmp_path, name, kind):
+    labels = drawn_map(3)
+    save_labels(tmp_path / "labels" / "sub" / name, labels, kind)
+    save_labels(tmp_path / "images" / "sub" / "a.png", labels * 0)
+    image = only(tmp_path / "labels", tmp_path / "images")
+    assert image.name == "sub/a.png"
+    np.testing.assert_array_equal(image.labels, labels)
+
+
+def test_an_ending_that_all_share_is_no_part_of_the_picture_s_name(tmp_path):
+    for stem in ("a", "b"):
+        save_labels(tmp_path / f"{stem}_cp_masks.png", drawn_map(3))
+    assert [image.name for image in label_pictures.CODEC.read(tmp_path)] == ["a.png", "b.png"]
+    save_labels(tmp_path / "c.png", drawn_map(3))
+    assert len(list(label_pictures.CODEC.read(tmp_path))) == 3
+
+
+def test_pictures_beside_their_labels_are_no_labels(tmp_path):
+    for name in ("a", "b", "sub/a"):
+        save_labels(tmp_path / f"{name}.tif", drawn_map(1) % 200 + 7, np.uint8)
+        save_labels(tmp_path / f"{name}_cp_masks.png", drawn_map(3))
+    save_labels(tmp_path / "alone.tif", drawn_map(1) % 200 + 7, np.uint8)
+    assert label_pictures.CODEC.recognises(tmp_path)
+    images = list(label_pictures.CODEC.read(tmp_path))
+    assert [image.name for image in images] == ["a.tif", "b.tif", "sub/a.tif"]
+    np.testing.assert_array_equal(images[0].labels, drawn_map(3))
+
+
+def test_a_picture_whose_own_name_ends_like_labels_keeps_it(tmp_path):
+    save_labels(tmp_path / "labels" / "brain_mask.png", drawn_map(3))
+    save_labels(tmp_path / "labels" / "other.png", drawn_map(3))
+    save_labels(tmp_path / "images" / "brain_mask.tif", drawn_map(3) * 0)
+    names = [image.name for image in label_pictures.CODEC.read(tmp_path / "labels", tmp_path / "images")]
+    assert names == ["brain_mask.tif", "other.png"]

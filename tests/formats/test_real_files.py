@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fncells.formats import convert, read_annotations, recognise, write_annotations
+from fncells.formats import CODECS, convert, read_annotations, recognise
 
 VIA_FILES = {  # file: format, pictures, regions, of which dots
     "via_upstream/via1_unit_test_annotation1.csv": ("via-csv", 3, 12, 5),
@@ -123,39 +123,62 @@ def test_coloured_masks_are_read_by_any_channel(data):
     assert [len(image.cells) for image in read_annotations(folder)] == [94, 86, 84, 122]
 
 
-def survives_via(images, folder):
+FILES = {"coco": "a.json", "via": "a.json", "via-csv": "a.csv"}
+
+
+def survives(images, folder):
+    """Each picture comes back from every format with its label pixels; masks, which know no labels, with its mask."""
     for image in images:
-        for to, name in (("via", "a.json"), ("via-csv", "a.csv")):
-            write_annotations(folder / name, [image], to)
-            [again] = read_annotations(folder / name, to)
-            np.testing.assert_array_equal(again.labels, image.labels, err_msg=image.name)
+        for to, codec in CODECS.items():
+            shutil.rmtree(folder / to, ignore_errors=True)
+            codec.write(folder / to / FILES.get(to, ""), [image])
+            [again] = codec.read(folder / to / FILES.get(to, ""))
+            what = "mask" if to == "masks" else "labels"
+            np.testing.assert_array_equal(getattr(again, what), getattr(image, what), err_msg=f"{image.name} as {to}")
+            again_foreign = list(codec.read_foreign(folder / to / FILES.get(to, "")))
+            assert len(again_foreign) == 1
 
 
-def test_grey_and_rgb_masks_of_five_experts_survive(data, tmp_path):
-    grey, rgb = (data / "cfos" / "lab-wue1" / "labels" / name / "0144.png" for name in ("est_GT", "expert_1"))
-    for path in (grey, rgb):
-        [image] = read_annotations(path, "masks")
-        np.testing.assert_array_equal(image.mask, cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0)
-        survives_via([image], tmp_path)
+def test_published_masks_survive_every_format(data, tmp_path):
+    for collection in ("yellow", "red"):
+        survives(read_annotations(data / "fnc" / collection / "masks"), tmp_path)
+
+
+def test_published_masks_survive_the_archives_own_files(data, tmp_path):
+    for collection in ("yellow", "red"):
+        for image in read_annotations(data / "fnc" / collection / "masks"):
+            for to in ("rle", "coco", "voc", "via"):
+                shutil.rmtree(tmp_path / to, ignore_errors=True)
+                CODECS[to].published.write(tmp_path / to / FILES.get(to, ""), [image])
+                [again] = read_annotations(tmp_path / to / FILES.get(to, ""))
+                # The archive's polygons have no holes.
+                filled = cv2.fillPoly(
+                    np.zeros(image.shape, np.uint8), [cell.rings[0].astype(np.int32) for cell in image.cells], 1
+                )
+                expected = image.mask if to == "rle" else filled > 0
+                np.testing.assert_array_equal(
+                    again.with_shape(image.shape).mask, expected, err_msg=f"{image.name} {to}"
+                )
+                assert len(again.cells) == len(image.cells)
 
 
 @pytest.mark.slow
 def test_all_consensus_and_expert_masks_survive(data, tmp_path):
     folders = [folder for lab in sorted((data / "cfos").iterdir()) for folder in sorted((lab / "labels").iterdir())]
     for folder in folders:
-        survives_via(read_annotations(folder, "masks"), tmp_path)
+        survives(read_annotations(folder, "masks"), tmp_path)
 
 
-def test_every_25th_nuclei_label_picture_survives(data, tmp_path):
+def test_every_100th_nuclei_label_picture_survives(data, tmp_path):
     paths = sorted((data / "dsb2018" / "labels").iterdir())
     assert len(paths) == 541
-    for path in paths[::25]:
-        survives_via(read_annotations(path, "labels"), tmp_path)
+    for path in paths[::100]:
+        survives(read_annotations(path, "labels"), tmp_path)
 
 
 @pytest.mark.slow
 def test_all_nuclei_label_pictures_survive(data, tmp_path):
     folder = data / "dsb2018" / "labels"
     assert recognise(folder) == "labels"
-    survives_via(read_annotations(folder), tmp_path)
+    survives(read_annotations(folder), tmp_path)
     assert sum(len(image.cells) for image in read_annotations(folder)) == 23_096

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
-from fncells.formats import coco, labels, masks, rle, via, via_csv
+from fncells.formats import coco, geojson, imagej, labels, masks, rle, via, via_csv, voc, yolo
 from fncells.formats.codec import Codec, Unread
 
 __all__ = ["CODECS", "codec_named", "find_annotations", "read_annotations", "recognise", "write_annotations"]
@@ -15,8 +15,12 @@ CODECS: dict[str, Codec] = {
     "labels": labels.CODEC,
     "rle": rle.CODEC,
     "coco": coco.CODEC,
+    "voc": voc.CODEC,
     "via": via.CODEC,
     "via-csv": via_csv.CODEC,
+    "yolo": yolo.CODEC,
+    "geojson": geojson.CODEC,
+    "imagej": imagej.CODEC,
 }
 
 
@@ -66,8 +70,9 @@ def recognise(path: Path) -> str:
     """
     if not path.exists():
         raise InputError(path, expected="annotations", found="nothing of that name")
-    for name, codec in CODECS.items():
-        if codec.recognises(path):
+    # Pictures lie beside the files of other formats, as in YOLO's data sets: those that are pictures come last.
+    for name in sorted(CODECS, key=("masks", "labels").__contains__):
+        if CODECS[name].recognises(path):
             return name
     raise InputError(
         path,

@@ -64,20 +64,35 @@ def region_of_runs(runs: Runs, shape: tuple[int, int]) -> Region | None:
     """
     height = shape[0]
     stops = np.cumsum(runs)[1::2]
-    lengths = runs[1::2]
-    starts, stops = (bounds[lengths > 0] for bounds in (stops - lengths, stops))
+    starts = stops - runs[1::2]
+    starts, stops = (bounds[stops > starts] for bounds in (starts, stops))
     if not len(starts):
         return None
-    left, right = int(starts[0]) // height, (int(stops[-1]) - 1) // height + 1
-    if (right - left) * height > _MOST_PIXELS:
+    starts, stops = _in_columns(starts, stops, height)
+    columns, rows = np.divmod(starts, height)
+    lengths = stops - starts
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    top, bottom = int(rows.min()), int((rows + lengths).max())
+    if (right - left) * (bottom - top) > _MOST_PIXELS:
         raise OverflowError
-    toggles = np.zeros((right - left) * height + 1, dtype=np.uint8)
-    for bounds in (starts, stops):
-        np.bitwise_xor.at(toggles, bounds - left * height, 1)
-    columns = np.bitwise_xor.accumulate(toggles[:-1]).view(np.bool_).reshape(right - left, height)
-    rows = np.flatnonzero(columns.any(axis=0))
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    return Region(np.ascontiguousarray(columns[:, top:bottom].T), left, top)
+    mask = np.zeros((bottom - top, right - left), dtype=np.bool_)
+    first = (rows - top) * (right - left) + columns - left
+    down = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    mask.reshape(-1)[np.repeat(first, lengths) + down * (right - left)] = True
+    return Region(mask, left, top)
+
+
+def _in_columns(starts: Runs, stops: Runs, height: int) -> tuple[Runs, Runs]:
+    """Part runs where they go on in the next column."""
+    times = (stops - 1) // height - starts // height + 1
+    if times.max() == 1:
+        return starts, stops
+    if int(times.sum()) > _MOST_PIXELS:
+        raise OverflowError
+    part = np.arange(int(times.sum())) - np.repeat(np.cumsum(times) - times, times)
+    starts, stops = np.repeat(starts, times), np.repeat(stops, times)
+    begins = (starts // height + part) * height
+    return np.maximum(starts, begins), np.minimum(stops, begins + height)
 
 
 def compressed_runs(runs: Runs) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,7 +57,7 @@ def _sheet(regions: Sequence[Region], cells: range) -> Sheet:
     height = max(region.mask.shape[0] for region in chosen) + 2
     pixels = np.zeros((int(starts[-1]), height), dtype=np.uint8)
     for start, (mask, _, _) in zip(starts.tolist(), chosen, strict=False):
-        pixels[start + 1 : start + 1 + mask.shape[1], 1 : 1 + mask.shape[0]] = mask.T
+        pixels[start + 1 : start + 1 + mask.shape[1], 1 : 1 + mask.shape[0]] = cv2.transpose(mask.view(np.uint8))
     lefts = np.array([region.left for region in chosen], dtype=np.int64)
     tops = np.array([region.top for region in chosen], dtype=np.int64)
     return Sheet(pixels, cells, starts, lefts, tops)
