@@ -149,8 +149,17 @@ def test_the_archive_has_the_published_layout(built):
         expected |= {f"{place}/images/{stem}.png", f"{place}/metadata/{stem}.txt"}
         if partition != "unlabelled":
             truths = f"{place}/ground_truths"
-            expected |= {f"{truths}/masks/{stem}.png", f"{truths}/labels/{stem}.png"}
-            expected.add(f"{truths}/VIA/annotations_{collection}_{partition}.json")
+            expected |= {f"{truths}/masks/{stem}.png", f"{truths}/labels/{stem}.png", f"{truths}/rle/{stem}.json"}
+            expected |= {
+                f"{truths}/rle/{stem}.pickle",
+                f"{truths}/Pascal_VOC/{stem}.xml",
+                f"{truths}/imagej/{stem}.zip",
+            }
+            expected |= {f"{truths}/geojson/{stem}.geojson", f"{truths}/yolo/{stem}.txt", f"{truths}/yolo/data.yaml"}
+            named = f"annotations_{collection}_{partition}"
+            expected |= {f"{truths}/{folder}/{named}.json" for folder in ("COCO", "VIA")} | {
+                f"{truths}/via-csv/{named}.csv"
+            }
     assert set(content(archive)) == expected
 
 
@@ -346,9 +355,7 @@ def test_a_picture_whose_raw_file_is_gone_stays(lab):
     summary = build(raw, archive)
     assert placed(archive) == places
     after = content(archive)
-    assert {name for name in before if before[name] != after[name]} == {"checksums.sha256", "fncells-run.json"} | {
-        name for name in before if "VIA/annotations_green" in name and before[name] != after[name]
-    }
+    assert {name for name in before if before[name] != after[name]} == {"checksums.sha256", "fncells-run.json"}
     lines = [line for line in summary.warnings if gone in line]
     assert lines == [
         f"metadata.xlsx: no picture for the row green/{gone}",

@@ -5,8 +5,7 @@ The layout is that of the published collections (Clissa et al., FNC v2, figure 4
     metadata_v2.xlsx                                              the index: one row a picture
     <collection>/{trainval,test}/images/<number>.png
     <collection>/{trainval,test}/metadata/<number>.txt
-    <collection>/{trainval,test}/ground_truths/masks/<number>.png     0/255
-    <collection>/{trainval,test}/ground_truths/labels/<number>.png    one value a cell; archives made by fncells have it
+    <collection>/{trainval,test}/ground_truths/                   masks and the other formats; see `fncells.truths`
     <collection>/unlabelled/{images,metadata}/
 
 The folders decide which picture belongs to which partition; the index adds what it knows and need not be there.
@@ -31,6 +30,7 @@ from fncells import files
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.images import Picture, PixelSize, read_picture
+from fncells.truths import PICTURE_TRUTHS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,10 +78,9 @@ INDEX_COLUMNS = (
 )
 
 _FILES = {
-    "images": "images/{}.png",
-    "metadata": "metadata/{}.txt",
-    "masks": "ground_truths/masks/{}.png",
-    "labels": "ground_truths/labels/{}.png",
+    "images": "images/{number}.png",
+    "metadata": "metadata/{number}.txt",
+    **{kind: f"ground_truths/{truth.path}" for kind, truth in PICTURE_TRUTHS.items()},
 }
 _TRUE = frozenset({"true", "yes", "y", "1", "x"})
 _FALSE = frozenset({"false", "no", "n", "0"})
@@ -95,7 +94,7 @@ def path_of(kind: str, collection: str, partition: str, stem: str) -> PurePosixP
     Parameters
     ----------
     kind
-        ``images``, ``metadata``, ``masks`` or ``labels``.
+        ``images``, ``metadata``, or one of :data:`fncells.truths.PICTURE_TRUTHS`.
     collection, partition, stem
         Whose file; ``stem`` is the picture's name in the archive without suffix.
 
@@ -104,7 +103,7 @@ def path_of(kind: str, collection: str, partition: str, stem: str) -> PurePosixP
     pathlib.PurePosixPath
         Relative path with forward slashes.
     """
-    return PurePosixPath(collection, partition, _FILES[kind].format(stem))
+    return PurePosixPath(collection, partition, _FILES[kind].format(number=stem))
 
 
 @dataclass(frozen=True)

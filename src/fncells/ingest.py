@@ -9,6 +9,7 @@ bytes whatever the number of workers, and however often the work was killed and 
 import hashlib
 import json
 import re
+import shutil
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +20,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 import fncells
 from fncells import files
@@ -36,11 +36,12 @@ from fncells.archive import (
 )
 from fncells.cells import AnnotatedImage
 from fncells.errors import FncellsError, InputError
-from fncells.formats import read_annotations, recognise, write_annotations
+from fncells.formats import codec_named, read_annotations, recognise
 from fncells.formats.pictures import FILE_SIZE
 from fncells.images import Picture, PixelSize, read_picture, tags_text, write_png
 from fncells.ledger import LEDGER_NAME, Ledger
 from fncells.names import parse_name, slice_key
+from fncells.truths import PARTITION_TRUTHS, PICTURE_TRUTHS, truth_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,9 +50,6 @@ __all__ = ["CHECKSUMS_NAME", "BuildSettings", "BuildSummary", "build", "split"]
 
 CHECKSUMS_NAME = "checksums.sha256"
 GROUPS = ("slice", "animal")
-
-# Ground truths that are one file a partition: format, and path below ``<collection>/<partition>/ground_truths``.
-_ANNOTATION_FILES = (("via", "VIA/annotations_{collection}_{partition}.json"),)
 _LARGEST_LABEL = np.iinfo(np.uint16).max
 
 
@@ -194,6 +192,7 @@ class _Outcome:
 
     facts: dict[Key, dict[str, Any]] = field(default_factory=dict)
     digests: dict[Key, str] = field(default_factory=dict)
+    jobs: dict[Key, str] = field(default_factory=dict)
     failed: dict[Key, str] = field(default_factory=dict)
     converted: int = 0
 
@@ -304,7 +303,7 @@ def _build(lab: _Lab, archive: Path, settings: BuildSettings, ledger: Ledger) ->
     shown |= {key: reserved[key] for key in kept}
     shown = dict(sorted(shown.items(), key=lambda item: (item[0].collection, item[1].number)))
 
-    _write_annotation_files(archive, lab, shown, outcome.facts)
+    _write_partitions(archive, lab, shown, outcome, ledger)
     _write_index(archive, lab, shown, outcome, kept)
     _remove_strays(archive, reserved | places, shown)
     recorded = {"test_share": settings.test_share, "seed": settings.seed, "group": settings.group}
@@ -568,6 +567,7 @@ def _convert_all(lab: _Lab, places: Mapping[Key, Place], archive: Path, workers:
             else:
                 outcome.digests[key] = digest
         jobs = [_job(lab, key, places[key], archive, digest) for key, digest in outcome.digests.items()]
+        outcome.jobs = {job.key: job.digest for job in jobs}
         known = [ledger.get("picture", job.digest) for job in jobs]
         intact = threads.map(partial(_is_intact, archive), known)
         todo = []
@@ -649,19 +649,16 @@ def _placed(cells: AnnotatedImage, picture: Picture) -> AnnotatedImage:
 
 
 def _write_picture(job: _Job, picture: Picture, cells: AnnotatedImage | None) -> list[PurePosixPath]:
-    kinds = ("images", "metadata") if cells is None else ("images", "metadata", "masks", "labels")
+    kinds = ("images", "metadata", *(PICTURE_TRUTHS if cells is not None else ()))
     stem = str(job.place.number)
     paths = {kind: path_of(kind, job.key.collection, job.place.partition, stem) for kind in kinds}
     write_png(job.archive / paths["images"], picture)
     files.write_text(job.archive / paths["metadata"], tags_text(picture))
     if cells is not None:
-        _write_grey(job.archive / paths["masks"], cells.mask.astype(np.uint8) * np.uint8(255))
-        _write_grey(job.archive / paths["labels"], cells.labels.astype(np.uint16))
+        named = replace(cells, name=paths["images"].name)
+        for kind, truth in PICTURE_TRUTHS.items():
+            codec_named(truth.format, truth.dialect).write((job.archive / paths[kind]).parent, [named])
     return list(paths.values())
-
-
-def _write_grey(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
-    write_png(path, Picture(name=path.name, pixels=pixels, pixel_size=None, tags={}, exif=None, notes=()))
 
 
 def _notes(job: _Job, picture: Picture, cells: AnnotatedImage | None) -> Iterator[str]:
@@ -688,9 +685,10 @@ def _is_intact(archive: Path, facts: Mapping[str, Any] | None) -> bool:
 
 
 def _cells_digest(image: AnnotatedImage) -> str:
-    digest = hashlib.sha256(repr(image.shape).encode())
+    digest = hashlib.sha256(repr((image.shape, dict(image.attributes))).encode())
     for cell in image.cells:
-        digest.update(repr((cell.number, cell.is_dot, [len(ring) for ring in cell.rings])).encode())
+        told = (cell.number, cell.marker, cell.score, cell.source_shape, dict(cell.attributes))
+        digest.update(repr((told, [len(ring) for ring in cell.rings])).encode())
         for ring in cell.rings:
             digest.update(ring.tobytes())
     return digest.hexdigest()
@@ -699,20 +697,44 @@ def _cells_digest(image: AnnotatedImage) -> str:
 # What belongs to the archive as a whole
 
 
-def _write_annotation_files(
-    archive: Path, lab: _Lab, shown: Mapping[Key, Place], facts: Mapping[Key, Mapping[str, Any]]
-) -> None:
+def _write_partitions(archive: Path, lab: _Lab, shown: Mapping[Key, Place], outcome: _Outcome, ledger: Ledger) -> None:
+    """Write the ground truths that hold all pictures of a partition, those of them that are not there as they should be."""
     for collection in sorted({key.collection for key in shown}):
         for partition in LABELLED:
             keys = [key for key in shown if key.collection == collection and shown[key].partition == partition]
-            for format_name, pattern in _ANNOTATION_FILES:
-                name = pattern.format(collection=collection, partition=partition)
-                path = archive / collection / partition / "ground_truths" / name
+            digest = _partition_digest(archive, keys, shown, outcome)
+            for truth in PARTITION_TRUTHS.values():
+                path = archive / truth_path(truth, collection, partition)
+                task = f"partition {path.relative_to(archive).as_posix()}"
+                if keys and ledger.get(task, digest) == _digests_below(archive, path):
+                    continue
+                _remove(path)
                 if keys:
-                    images = (_archived(archive, lab, key, shown[key], facts.get(key)) for key in keys)
-                    write_annotations(path, images, format_name)
-                else:
-                    path.unlink(missing_ok=True)
+                    images = (_archived(archive, lab, key, shown[key], outcome.facts.get(key)) for key in keys)
+                    codec_named(truth.format, truth.dialect).write(path, images)
+                    ledger.put(task, digest, _digests_below(archive, path))
+
+
+def _partition_digest(archive: Path, keys: Iterable[Key], shown: Mapping[Key, Place], outcome: _Outcome) -> str:
+    """Digest of all that a partition's files depend on: of pictures that are only kept, of their label pictures."""
+    parts = [fncells.__version__]
+    for key in keys:
+        labels = archive / path_of("labels", key.collection, shown[key].partition, str(shown[key].number))
+        parts.append(outcome.jobs.get(key) or f"{key} {_try_sha256(labels)}")
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _digests_below(archive: Path, path: Path) -> dict[str, str]:
+    """SHA-256 of a file, or of all in a folder, by their paths in the archive."""
+    found = sorted(path.rglob("*")) if path.is_dir() else [path] if path.exists() else []
+    return {file.relative_to(archive).as_posix(): files.sha256(file) for file in found if file.is_file()}
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _archived(archive: Path, lab: _Lab, key: Key, place: Place, facts: Mapping[str, Any] | None) -> AnnotatedImage:
@@ -722,18 +744,27 @@ def _archived(archive: Path, lab: _Lab, key: Key, place: Place, facts: Mapping[s
     if facts is not None:
         cells = lab.cells[key].with_shape((facts["height"], facts["width"]))
     else:
-        mask = archive / path_of("masks", key.collection, place.partition, stem)
-        labels = archive / path_of("labels", key.collection, place.partition, stem)
-        cells = Sample(
-            collection=key.collection,
-            partition=place.partition,
-            name=picture.name,
-            picture_path=picture,
-            mask_path=mask if mask.exists() else None,
-            labels_path=labels if labels.exists() else None,
-        ).read_cells()
+        cells = _kept_cells(archive, key, place, picture)
     # VIA finds a picture again by its name and the size of its file.
     return replace(cells, name=picture.name, attributes={**cells.attributes, FILE_SIZE: picture.stat().st_size})
+
+
+def _kept_cells(archive: Path, key: Key, place: Place, picture: Path) -> AnnotatedImage:
+    """Read a kept picture's cells from the archive itself: from the file that keeps outlines as they were drawn, if there."""
+    paths = {
+        kind: archive / path_of(kind, key.collection, place.partition, str(place.number))
+        for kind in ("voc", "labels", "masks")
+    }
+    if paths["voc"].exists():
+        return next(codec_named("voc").read(paths["voc"]))
+    return Sample(
+        collection=key.collection,
+        partition=place.partition,
+        name=picture.name,
+        picture_path=picture,
+        mask_path=paths["masks"] if paths["masks"].exists() else None,
+        labels_path=paths["labels"] if paths["labels"].exists() else None,
+    ).read_cells()
 
 
 def _write_index(
@@ -785,7 +816,7 @@ def _remove_strays(archive: Path, places: Mapping[Key, Place], shown: Mapping[Ke
         for partition in PARTITIONS:
             if key in shown and shown[key].partition == partition:
                 continue
-            for kind in ("images", "metadata", "masks", "labels"):
+            for kind in ("images", "metadata", *PICTURE_TRUTHS):
                 (archive / path_of(kind, key.collection, partition, str(place.number))).unlink(missing_ok=True)
 
 

@@ -7,6 +7,15 @@ label pictures as files), ``documents`` (strict JSON), ``regions`` (VIA's shapes
 
 from fncells.formats.codec import Codec
 from fncells.formats.conversion import ConversionReport, convert
-from fncells.formats.registry import CODECS, read_annotations, recognise, write_annotations
+from fncells.formats.registry import CODECS, codec_named, read_annotations, recognise, write_annotations
 
-__all__ = ["CODECS", "Codec", "ConversionReport", "convert", "read_annotations", "recognise", "write_annotations"]
+__all__ = [
+    "CODECS",
+    "Codec",
+    "ConversionReport",
+    "codec_named",
+    "convert",
+    "read_annotations",
+    "recognise",
+    "write_annotations",
+]
