@@ -26,11 +26,12 @@ from PIL import Image
 from fncells import ingest
 from fncells.archive import Archive, read_index
 from fncells.cells import AnnotatedImage
-from fncells.errors import FncellsError, InputError
-from fncells.formats import read_annotations, write_annotations
+from fncells.errors import FncellsError, InputError, MissingExtraError
+from fncells.formats import CODECS, read_annotations, write_annotations
 from fncells.images import read_picture
 from fncells.ingest import BuildSettings, Key, build, split
 from fncells.names import slice_key
+from fncells.truths import PARTITION_TRUTHS, PICTURE_TRUTHS, truth_path
 
 WIDTH, HEIGHT = 64, 48
 SQUARE = ((4, 5), (14, 5), (14, 15), (4, 15))
@@ -564,8 +565,8 @@ def test_annotations_of_any_format_can_be_named(tmp_path):
     assert "expected cell numbers up to 65535, found 90000" in summary.failed[0][1]
     [sample] = Archive.open(tmp_path / "archive").samples("green", "trainval")
     assert np.array_equal(sample.read_cells().labels, labels)
-    with pytest.raises(InputError, match="64 x 48"):
-        build(tmp_path, tmp_path / "archive", BuildSettings(annotations=(tmp_path / "labels 1",)))
+    summary = build(tmp_path, tmp_path / "other", BuildSettings(annotations=(tmp_path / "labels 1",)))
+    assert [name for name, reason in summary.failed if "64 x 48" in reason] == ["green/b.tif"]
 
 
 def test_annotations_of_another_size_fail_their_picture(built):
@@ -574,6 +575,169 @@ def test_annotations_of_another_size_fail_their_picture(built):
         InputError, match="expected annotations of a picture of 64 x 48 pixels, found annotations of 5 x 4"
     ):
         ingest._placed(AnnotatedImage("a.tif", (4, 5), ()), picture)
+
+
+def test_a_broken_annotation_fails_its_picture_and_no_other_and_is_mended_later(lab):
+    raw, archive = lab
+    before, places = content(archive), placed(archive)
+    path = raw / "annotations" / "green.csv"
+    text = path.read_bytes()
+    line = next(line for line in text.splitlines() if line.startswith(b"Mar1bS1C3R1") and b"polygon" in line)
+    path.write_bytes(text.replace(line, line.replace(b"all_points_x", b"all_points_z")))
+    summary = build(raw, archive)
+    [(name, reason)] = summary.failed
+    assert name == "green/Mar1bS1C3R1_LHl_200x_g.TIF"
+    assert "green.csv, picture 'Mar1bS1C3R1_LHl_200x_g.TIF', region 0: expected all_points_x" in reason
+    # It stays as it was, in the partition where it was.
+    assert placed(archive) == places
+    after = content(archive)
+    changed = {name for name in before if before[name] != after.get(name)}
+    assert changed == {"checksums.sha256", "fncells-run.json"}
+    path.write_bytes(text)
+    assert build(raw, archive).failed == ()
+    assert content(archive) == before
+
+
+def test_ground_truths_of_every_format_say_the_same(built):
+    _, archive, _ = built
+    for collection in ("green", "yellow"):
+        for partition in ("trainval", "test"):
+            truths = archive / collection / partition / "ground_truths"
+            samples = {sample.name: sample for sample in Archive.open(archive).samples(collection, partition)}
+            found = {
+                truth.format: list(read_annotations(truth_path_of(archive, truth, collection, partition), truth.format))
+                for truth in (*PICTURE_TRUTHS.values(), *PARTITION_TRUTHS.values())
+                if truth.dialect is None
+            }
+            assert len(found) == 10
+            for name, images in found.items():
+                assert sorted(image.name for image in images) == sorted(samples), name
+                for image in images:
+                    expected = samples[image.name].read_cells()
+                    if name == "masks":
+                        assert np.array_equal(image.mask, expected.mask)
+                    else:
+                        assert np.array_equal(image.labels, expected.labels), (name, image.name)
+            pickles = [CODECS["rle"].read(path) for path in sorted((truths / "rle").glob("*.pickle"))]
+            assert len(pickles) == len(samples)
+            for [image] in pickles:
+                assert np.array_equal(image.mask, samples[image.name].read_cells().mask)
+
+
+def truth_path_of(archive, truth, collection, partition):
+    path = archive / truth_path(truth, collection, partition)
+    return path.parent if truth in PICTURE_TRUTHS.values() else path
+
+
+def test_the_marker_of_the_metadata_is_the_category(built, tmp_path):
+    raw = tmp_path / "lab"
+    shutil.copytree(built[0], raw)
+    book = openpyxl.load_workbook(raw / "metadata.xlsx")
+    sheet = book.active
+    column = sheet.max_column + 1
+    sheet.cell(1, column, "marker")
+    for row in range(2, sheet.max_row + 1):
+        sheet.cell(row, column, "c-FOS")
+    book.save(raw / "metadata.xlsx")
+    build(raw, tmp_path / "archive")
+    path = tmp_path / "archive/green/trainval/ground_truths/COCO/annotations_green_trainval.json"
+    assert json.loads(path.read_text())["categories"] == [{"id": 1, "name": "c-FOS", "supercategory": "nucleus"}]
+
+
+def test_a_build_at_work_keeps_others_out(lab):
+    raw, archive = lab
+    with (
+        ingest._opened(archive),
+        pytest.raises(InputError, match="expected one build at a time, found another at work"),
+    ):
+        build(raw, archive)
+    assert build(raw, archive).converted == 0
+
+
+def test_what_has_not_changed_is_told_without_reading_it_again(lab, monkeypatch):
+    raw, archive = lab
+    first = build(raw, archive)
+    monkeypatch.setattr(ingest, "_gather", lambda *_: pytest.fail("read again"))
+    assert build(raw, archive) == first
+    assert build(raw, archive, BuildSettings(workers=2)) == first
+
+
+@pytest.mark.parametrize("change", ["raw", "metadata", "annotations", "archive", "seed", "checksums"])
+def test_any_change_is_seen(lab, change, monkeypatch):
+    raw, archive = lab
+    build(raw, archive)
+    places = {
+        "raw": raw / "raw" / "green" / names_of("green")[0],
+        "metadata": raw / "metadata.xlsx",
+        "annotations": raw / "annotations" / "green.csv",
+        "archive": archive / "green" / "trainval" / "ground_truths" / "COCO" / "annotations_green_trainval.json",
+        "checksums": archive / "checksums.sha256",
+    }
+    if change in places:
+        places[change].write_bytes(places[change].read_bytes() + b"\n")
+    gathered = []
+    gather = ingest._gather
+    monkeypatch.setattr(ingest, "_gather", lambda *arguments: gathered.append(1) or gather(*arguments))
+    build(raw, archive, BuildSettings(seed=11 if change == "seed" else 10))
+    assert gathered
+
+
+# ---------------------------------------------------------------------------------------------------------- on a cluster
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """Start a real Dask scheduler with two workers on loopback; give its address and the workers' processes."""
+    address = tmp_path / "address.json"
+    environment = {**os.environ, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment, "cwd": tmp_path}
+    dask = str(Path(sys.executable).with_name("dask"))
+    words = [dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    processes = [subprocess.Popen([*words, "--scheduler-file", str(address)], **quiet)]
+    words = [dask, "worker", "--scheduler-file", str(address), "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+    processes += [subprocess.Popen(words, **quiet) for _ in range(2)]
+    for _ in range(600):
+        if address.exists() and address.stat().st_size:
+            break
+        time.sleep(0.05)
+    yield json.loads(address.read_text())["address"], processes[1:]
+    for process in processes[::-1]:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.filterwarnings("ignore")  # distributed warns of ports, clocks and closed connections as it comes
+def test_a_cluster_gives_the_same_bytes_with_a_worker_killed_in_mid_work(built, tmp_path, cluster, monkeypatch):
+    raw, archive, _ = built
+    address, workers = cluster
+    put = ingest.Ledger.put
+    done = []
+
+    def kill_one(ledger, task, digest, value):
+        put(ledger, task, digest, value)
+        done.append(task)
+        if done.count("picture") == 3:
+            workers[0].kill()
+
+    monkeypatch.setattr(ingest.Ledger, "put", kill_one)
+    summary = build(raw, tmp_path / "archive", BuildSettings(scheduler=address))
+    assert (summary.converted, summary.failed) == (26, ())
+    assert workers[0].wait(10) != 0
+    assert workers[1].poll() is None
+    assert content(tmp_path / "archive") == content(archive)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("address", [pytest.param("127.0.0.1:1", marks=pytest.mark.slow), "nonsense", "tcp://127.0.0.1:x"])
+def test_an_address_without_a_scheduler_is_one_line(built, tmp_path, address, monkeypatch):
+    with pytest.raises(InputError, match="scheduler: expected the address of a Dask scheduler"):
+        build(built[0], tmp_path / "archive", BuildSettings(scheduler=address))
+
+
+def test_without_dask_the_extra_is_named(built, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask.distributed", None)
+    with pytest.raises(MissingExtraError, match=r"fncells\[cluster\]"):
+        build(built[0], tmp_path / "archive", BuildSettings(scheduler="127.0.0.1:8786"))
 
 
 @pytest.mark.parametrize(

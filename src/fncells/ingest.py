@@ -14,12 +14,14 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 import fncells
 from fncells import files
@@ -35,8 +37,8 @@ from fncells.archive import (
     write_index,
 )
 from fncells.cells import AnnotatedImage
-from fncells.errors import FncellsError, InputError
-from fncells.formats import codec_named, read_annotations, recognise
+from fncells.errors import FncellsError, InputError, MissingExtraError
+from fncells.formats import codec_named, find_annotations, recognise
 from fncells.formats.pictures import FILE_SIZE
 from fncells.images import Picture, PixelSize, read_picture, tags_text, write_png
 from fncells.ledger import LEDGER_NAME, Ledger
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["CHECKSUMS_NAME", "BuildSettings", "BuildSummary", "build", "split"]
 
 CHECKSUMS_NAME = "checksums.sha256"
+LOCK_NAME = f"{LEDGER_NAME}.lock"
 GROUPS = ("slice", "animal")
 _LARGEST_LABEL = np.iinfo(np.uint16).max
 
@@ -67,6 +70,9 @@ class BuildSettings:
         What the split never tears apart: ``slice`` (the pictures of one field of view) or ``animal``.
     workers
         Processes that convert pictures; the result does not depend on it.
+    scheduler
+        Address of a Dask scheduler whose workers convert the pictures instead; they must see the folders under the same
+        paths.
     metadata
         The lab's metadata; None takes ``metadata.xlsx`` of the raw folder, if there.
     annotations
@@ -77,6 +83,7 @@ class BuildSettings:
     seed: int = 10
     group: Literal["slice", "animal"] = "slice"
     workers: int = 1
+    scheduler: str | None = None
     metadata: Path | None = None
     annotations: tuple[Path, ...] = ()
 
@@ -161,6 +168,7 @@ class _Lab:
     pictures: Mapping[Key, Path]
     rows: Mapping[Key, Mapping[str, Any]]
     cells: Mapping[Key, AnnotatedImage]
+    broken: Mapping[Key, str]
     inputs: Mapping[str, str]
     extra_columns: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -226,14 +234,96 @@ def build(raw: Path, archive: Path, settings: BuildSettings | None = None) -> Bu
     """
     settings = settings or BuildSettings()
     pictures = _find_pictures(raw, archive)
+    inputs = _digest_inputs(raw, pictures, settings)
+    if archive.is_dir():
+        with _opened(archive) as ledger:
+            if done := _unchanged(archive, ledger, inputs):
+                return done
     lab = _gather(raw, pictures, settings)
+    with _opened(archive) as ledger:
+        summary = _build(lab, inputs, archive, settings, ledger)
+        _remember(archive, ledger, inputs, summary)
+        return summary
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[Ledger]:
+    """Make the archive's folder ready for this build alone."""
+    lock = FileLock(archive / LOCK_NAME)
     try:
         archive.mkdir(parents=True, exist_ok=True)
-        files.remove_leftovers(archive)
-        with Ledger(archive / LEDGER_NAME) as ledger:
-            return _build(lab, archive, settings, ledger)
+        with lock.acquire(blocking=False), Ledger(archive / LEDGER_NAME) as ledger:
+            files.remove_leftovers(archive)
+            yield ledger
+    except Timeout:
+        advice = "wait until it has ended, or give another folder"
+        raise InputError(archive, expected="one build at a time", found="another at work", advice=advice) from None
     except (OSError, sqlite3.Error) as error:
         raise InputError(archive, expected="a folder that can be written, with room", found=str(error)) from error
+
+
+# What has been done already
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Digests of all that goes into a build.
+
+    Parameters
+    ----------
+    pictures
+        SHA-256 of each raw picture, or why it cannot be read.
+    whole
+        Digest of everything; None where something cannot be read.
+    """
+
+    pictures: Mapping[Key, str | OSError]
+    whole: str | None
+
+
+def _digest_inputs(raw: Path, pictures: Mapping[Key, Path], settings: BuildSettings) -> _Inputs:
+    metadata = settings.metadata or raw / "metadata.xlsx"
+    annotations = settings.annotations or _annotation_files(raw / "annotations")
+    others = [path for place in (metadata, *annotations) for path in _files_at(place)]
+    with ThreadPoolExecutor(settings.workers) as threads:
+        digests = dict(zip(pictures, threads.map(_try_sha256, pictures.values()), strict=True))
+        told = [(str(path), _try_sha256(path)) for path in others]
+    if any(isinstance(digest, OSError) for digest in (*digests.values(), *(digest for _, digest in told))):
+        return _Inputs(digests, None)
+    drawn = (settings.test_share, settings.seed, settings.group)
+    parts = [fncells.__version__, drawn, [(*key, digest) for key, digest in digests.items()], told]
+    return _Inputs(digests, hashlib.sha256(json.dumps(parts).encode()).hexdigest())
+
+
+def _files_at(place: Path) -> list[Path]:
+    if place.is_dir():
+        return sorted(path for path in place.rglob("*") if path.is_file())
+    return [place] if place.exists() else []
+
+
+def _unchanged(archive: Path, ledger: Ledger, inputs: _Inputs) -> BuildSummary | None:
+    """Tell what the last build told, if it was of the same inputs and every file is there as it made it."""
+    known = ledger.get("whole", inputs.whole) if inputs.whole else None
+    if known is None or _try_sha256(archive / CHECKSUMS_NAME) != known["checksums"]:
+        return None
+    lines = (archive / CHECKSUMS_NAME).read_text(encoding="utf-8").splitlines()
+    for digest, name in (line.split("  ", 1) for line in lines):
+        if _try_sha256(archive / name) != digest:
+            return None
+    summary = known["summary"]
+    return BuildSummary(
+        converted=0,
+        unchanged=summary["converted"] + summary["unchanged"],
+        failed=tuple((name, reason) for name, reason in summary["failed"]),
+        warnings=tuple(summary["warnings"]),
+        pictures=summary["pictures"],
+    )
+
+
+def _remember(archive: Path, ledger: Ledger, inputs: _Inputs, summary: BuildSummary) -> None:
+    if inputs.whole is not None:
+        value = {"checksums": files.sha256(archive / CHECKSUMS_NAME), "summary": asdict(summary)}
+        ledger.put("whole", inputs.whole, value)
 
 
 def split(
@@ -287,12 +377,12 @@ def split(
     return partitions
 
 
-def _build(lab: _Lab, archive: Path, settings: BuildSettings, ledger: Ledger) -> BuildSummary:
+def _build(lab: _Lab, inputs: _Inputs, archive: Path, settings: BuildSettings, ledger: Ledger) -> BuildSummary:
     old_rows = _old_rows(archive)
     reserved = _reserved(old_rows, ledger)
     places, warnings = _plan(lab, reserved, settings)
     ledger.put("plan", "places", [[*key, *place] for key, place in (reserved | places).items()])
-    outcome = _convert_all(lab, places, archive, settings.workers, ledger)
+    outcome = _convert_all(lab, inputs, places, archive, settings, ledger)
 
     # A picture that cannot be made anew, as its raw file is broken or gone, stays as it was.
     kept = {key: row for key, row in old_rows.items() if key not in outcome.facts and _is_there(archive, key, row)}
@@ -367,21 +457,35 @@ def _gather(raw: Path, pictures: Mapping[Key, Path], settings: BuildSettings) ->
         warnings += [f"{key}: no row in {metadata.name}" for key in pictures if key not in rows]
         inputs[metadata.name] = files.sha256(metadata)
     cells: dict[Key, AnnotatedImage] = {}
+    broken: dict[Key, str] = {}
     found_in: dict[Key, Path] = {}
     for path in settings.annotations or _annotation_files(raw / "annotations"):
         for key, image in _pair_annotations(path, raw / "raw", finder, warnings):
-            if key in cells:
+            if key in found_in:
                 raise InputError(
                     path,
-                    place=f"picture {image.name!r}",
+                    place=f"picture {key.name!r}",
                     expected="one annotation of each picture",
                     found=f"another of {key} in {found_in[key]}",
                     advice="name the files to take with --annotations",
                 )
-            cells[key], found_in[key] = image, path
+            found_in[key] = path
+            if isinstance(image, InputError):
+                broken[key] = str(image)
+            else:
+                cells[key] = image
         if path.is_file():
             inputs[f"annotations/{path.name}"] = files.sha256(path)
-    return _Lab(pictures, rows, cells, inputs, extra, tuple(warnings))
+    cells = {key: _marked(image, _value(rows, key, "marker")) for key, image in cells.items()}
+    return _Lab(pictures, rows, cells, broken, inputs, extra, tuple(warnings))
+
+
+def _marked(image: AnnotatedImage, marker: str | None) -> AnnotatedImage:
+    """Give the cells the marker that the metadata tell, where the annotator has told none."""
+    if marker is None:
+        return image
+    cells = (cell if cell.marker is not None else replace(cell, marker=marker) for cell in image.cells)
+    return replace(image, cells=tuple(cells))
 
 
 def _annotation_files(folder: Path) -> list[Path]:
@@ -411,21 +515,32 @@ def _pair_rows(
 
 def _pair_annotations(
     path: Path, raw: Path, finder: "_Finder", warnings: list[str]
-) -> Iterator[tuple[Key, AnnotatedImage]]:
-    """Read an annotation file; one that is named after a collection speaks of that collection alone."""
+) -> Iterator[tuple[Key, AnnotatedImage | InputError]]:
+    """Read an annotation file; one that is named after a collection speaks of that collection alone.
+
+    Annotations that cannot be read fail their picture and no other: it must not pass for one without annotations.
+    """
     words = re.split(r"[^a-z0-9]+", path.stem.lower())
     named = [collection for collection in finder.collections if collection.lower() in words]
     collection = named[0] if len(named) == 1 else None
     format_name = recognise(path)
     # VIA's outlines need no picture, and a broken picture must not stop the reading of the others' outlines.
     images = None if format_name in {"via", "via-csv"} else raw / (collection or "")
-    for image in read_annotations(path, format_name, images):
-        fitting = finder.find(image.name, collection)
+    for unread in find_annotations(path, format_name, images):
+        image: AnnotatedImage | InputError
+        try:
+            image = unread.read()
+            name = image.name
+        except InputError as error:
+            image, name = error, unread.name
+        fitting = finder.find(name, collection)
         if len(fitting) == 1:
             yield fitting[0], image
+        elif isinstance(image, InputError):
+            warnings.append(f"{path.name}: {image}")
         else:
             what = "no picture" if not fitting else f"{len(fitting)} pictures fit"
-            warnings.append(f"{path.name}: {what} for the annotations of {image.name!r}")
+            warnings.append(f"{path.name}: {what} for the annotations of {name!r}")
 
 
 class _Finder:
@@ -497,7 +612,7 @@ def _plan(lab: _Lab, reserved: Mapping[Key, Place], settings: BuildSettings) -> 
     for key in lab.pictures:
         wish = _value(lab.rows, key, "partition")
         given = reserved[key].partition if key in reserved else None
-        if key not in lab.cells:
+        if key not in lab.cells and key not in lab.broken:
             decided[key] = "unlabelled"
             if wish in LABELLED or given in LABELLED:
                 warnings.append(f"{key}: meant for {wish or given}, but without annotations; unlabelled")
@@ -558,14 +673,21 @@ def _numbers(pictures: Iterable[Key], reserved: Mapping[Key, Place]) -> dict[Key
 # Converting
 
 
-def _convert_all(lab: _Lab, places: Mapping[Key, Place], archive: Path, workers: int, ledger: Ledger) -> _Outcome:
-    outcome = _Outcome()
-    with ThreadPoolExecutor(workers) as threads:
-        for key, digest in zip(places, threads.map(_try_sha256, lab.pictures.values()), strict=True):
-            if isinstance(digest, OSError):
-                outcome.failed[key] = f"cannot be read: {digest.strerror or digest}"
-            else:
-                outcome.digests[key] = digest
+def _convert_all(
+    lab: _Lab,
+    inputs: _Inputs,
+    places: Mapping[Key, Place],
+    archive: Path,
+    settings: BuildSettings,
+    ledger: Ledger,
+) -> _Outcome:
+    outcome = _Outcome(failed=dict(lab.broken))
+    for key, digest in inputs.pictures.items():
+        if isinstance(digest, OSError):
+            outcome.failed[key] = f"cannot be read: {digest.strerror or digest}"
+        elif key not in lab.broken:
+            outcome.digests[key] = digest
+    with ThreadPoolExecutor(settings.workers) as threads:
         jobs = [_job(lab, key, places[key], archive, digest) for key, digest in outcome.digests.items()]
         outcome.jobs = {job.key: job.digest for job in jobs}
         known = [ledger.get("picture", job.digest) for job in jobs]
@@ -576,7 +698,7 @@ def _convert_all(lab: _Lab, places: Mapping[Key, Place], archive: Path, workers:
                 outcome.facts[job.key] = facts
             else:
                 todo.append(job)
-    for job, facts in zip(todo, files.progress(_in_parallel(todo, workers), len(todo), "pictures"), strict=True):
+    for job, facts in zip(todo, files.progress(_in_parallel(todo, settings), len(todo), "pictures"), strict=True):
         if "failed" in facts:
             outcome.failed[job.key] = facts["failed"]
         else:
@@ -587,19 +709,42 @@ def _convert_all(lab: _Lab, places: Mapping[Key, Place], archive: Path, workers:
     return outcome
 
 
-def _in_parallel(jobs: list[_Job], workers: int) -> Iterator[dict[str, Any]]:
-    if workers == 1 or len(jobs) < 2:
+def _in_parallel(jobs: list[_Job], settings: BuildSettings) -> Iterator[dict[str, Any]]:
+    if settings.scheduler is None and (settings.workers == 1 or len(jobs) < 2):
         yield from map(_convert, jobs)
         return
     from joblib import Parallel, delayed
 
     try:
-        yield from Parallel(n_jobs=workers, return_as="generator")(delayed(_convert)(job) for job in jobs)
+        with _backend(settings):
+            n_jobs = None if settings.scheduler else settings.workers
+            yield from Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_convert)(job) for job in jobs)
     except BrokenExecutor as error:
         message = (
             "a worker process died, perhaps for want of memory; the same command with fewer workers goes on from here"
         )
         raise FncellsError(message) from error
+
+
+@contextmanager
+def _backend(settings: BuildSettings) -> Iterator[None]:
+    """Choose where the work is done: in processes of this machine, or by the workers of a Dask scheduler."""
+    if settings.scheduler is None:
+        yield
+        return
+    try:
+        from dask.distributed import Client
+    except ImportError:
+        raise MissingExtraError("cluster", "work on a cluster") from None
+    from joblib import parallel_config
+
+    try:
+        client = Client(settings.scheduler, timeout="10s")  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, TimeoutError) as error:
+        found = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError("scheduler", expected="the address of a Dask scheduler", found=found) from None
+    with client, parallel_config(backend="dask"):
+        yield
 
 
 def _job(lab: _Lab, key: Key, place: Place, archive: Path, digest: str) -> _Job:

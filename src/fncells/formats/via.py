@@ -49,7 +49,8 @@ def find(path: Path, images: Path | None = None, *, tied: bool = True) -> Iterat
         return pictures.complete(image_of(entry, place.at(f"picture {quoted(entry.name)}"), tied=tied))
 
     for key, value in _pictures_in(read_json(path), place).items():
-        yield Unread(key, partial(read, key, value))
+        name = value.get("filename") if isinstance(value, dict) else None
+        yield Unread(name if isinstance(name, str) else key, partial(read, key, value))
 
 
 def writing(path: Path) -> AbstractContextManager[Add]:
