@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage.measure import regionprops
 
-from fncells import evaluation
 from fncells.cells import AnnotatedImage, Cell
 from fncells.errors import InputError
 from fncells.evaluation import (
@@ -25,6 +24,7 @@ from fncells.evaluation import (
     match_centres,
     match_iou,
     match_labels,
+    matching,
     overlaps,
     score_table,
 )
@@ -109,9 +109,9 @@ def best_of_all(gain: np.ndarray, allowed: np.ndarray) -> tuple[int, float]:
 # --- overlaps
 
 
-@pytest.mark.parametrize("canvas", [evaluation._LARGEST_CANVAS, 10], ids=["looked up", "sorted"])
+@pytest.mark.parametrize("canvas", [matching._LARGEST_CANVAS, 10], ids=["looked up", "sorted"])
 def test_overlaps_are_those_of_the_cells_own_pixels(canvas, monkeypatch):
-    monkeypatch.setattr(evaluation, "_LARGEST_CANVAS", canvas)
+    monkeypatch.setattr(matching, "_LARGEST_CANVAS", canvas)
     rng = np.random.default_rng(1)
     kinds = set()
     for _ in range(150):

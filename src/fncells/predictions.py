@@ -12,10 +12,13 @@ from fncells.files import Source
 from fncells.formats import CODECS, read_annotations, recognise
 from fncells.formats.rasters import looks_like_mask
 
-__all__ = ["Prediction", "Predictions"]
+__all__ = ["ENDINGS", "Prediction", "Predictions"]
 
-# What Cellpose, StarDist, ilastik and CellProfiler users append to the picture's name.
-_ENDINGS = ("", "_cp_masks", "_masks", "_mask", "_labels", "_label", "_predictions")
+ENDINGS = (
+    *("", "_cp_masks", "_masks", "_mask", "_labels", "_label", "_label_image", "_instances", "_predictions"),
+    *("_Object Identities", "_Object-Identities", "_Object_Identities", "_Objects", "_objects"),
+)
+"""What Cellpose, StarDist, ilastik and CellProfiler users append to the picture's name."""
 
 
 class Prediction(NamedTuple):
@@ -94,7 +97,7 @@ class Predictions:
         found = {}
         for source in sources:
             stem = _stem(source.name)
-            candidates = (there.get(f"{stem}{ending}") for ending in _ENDINGS)
+            candidates = (there.get(f"{stem}{ending}") for ending in ENDINGS)
             fitting = (file for file in candidates if file and file.resolve() != source.path.resolve())
             if file := next(fitting, None):
                 found[stem] = file
