@@ -24,11 +24,12 @@ from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.evaluation.agreement import Agreement
 from fncells.evaluation.annotations import Annotation, as_annotations, keyed, picture_key
-from fncells.evaluation.comparing import Comparison, Difference
+from fncells.evaluation.comparing import Comparison, Difference, averaged
 from fncells.evaluation.matching import match_centres, match_iou, one_size
 from fncells.evaluation.published_rule import DIFFERENCES
 from fncells.evaluation.scores import Evaluation, PictureScore
 from fncells.evaluation.tables import (
+    CONSENSUS_TITLES,
     TITLES,
     Row,
     agreement_rows,
@@ -161,6 +162,10 @@ def agreement_report(out: Path, agreement: Agreement) -> Path:
             agreement=agreement,
             told=agreement.as_dict(),
             rows=rows,
+            kinds=[
+                {"title": CONSENSUS_TITLES[kind], "each": each, "mean": averaged(list(each.values()))}
+                for kind, each in agreement.consensus.items()
+            ],
             counts=counts,
             columns=list(dict.fromkeys(name for row in counts for name in row if name != "picture")),
             figures=figures,

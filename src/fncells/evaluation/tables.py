@@ -9,6 +9,7 @@ from fncells.evaluation.resampling import Interval
 from fncells.evaluation.scores import Evaluation
 
 __all__ = [
+    "CONSENSUS_TITLES",
     "TITLES",
     "Row",
     "agreement_rows",
@@ -39,6 +40,15 @@ TITLES: Mapping[tuple[str, str], str] = {
     ("counting", "rmse"): "RMSE of the counts",
 }
 """Scores by what people call them."""
+
+
+CONSENSUS_TITLES: Mapping[str, str] = {
+    "majority": "majority",
+    "staple": "STAPLE",
+    "given": "given consensus",
+    "others": "majority of the others",
+}
+"""Kinds of consensus by what people call them."""
 
 
 class Row(NamedTuple):
@@ -84,11 +94,10 @@ def agreement_rows(agreement: Agreement) -> list[Row]:
     """
     rows = [_row(f"{first} – {second}", one) for (first, second), one in agreement.pairs.items()]
     rows.append(_mean_row(f"mean of {len(agreement.pairs)} pairs", list(agreement.pairs.values())))
-    titles = {"others": "the majority of the others", "given": "the given consensus", "staple": "STAPLE"}
     for kind, of_kind in agreement.consensus.items():
-        title = titles.get(kind, f"the {kind}")
-        rows += [_row(f"{name} – {title}", one) for name, one in of_kind.items()]
-        rows.append(_mean_row(f"mean against {title}", list(of_kind.values())))
+        title = CONSENSUS_TITLES[kind]
+        rows += [_row(f"{title} – {name}", one) for name, one in of_kind.items()]
+        rows.append(_mean_row(f"{title} – mean of {len(of_kind)}", list(of_kind.values())))
     return rows
 
 
