@@ -589,13 +589,11 @@ def _animals(truth: Path, settings: EvaluateSettings) -> dict[str, str]:
     from fncells.names import parse_name
 
     place = truth.resolve()
-    root = (
-        next((parent for parent in place.parents if _is_archive(parent)), None) if settings.group == "animal" else None
-    )
-    if root is None:
+    around = next((parent for parent in place.parents if _is_archive(parent)), None)
+    if around is None or settings.group != "animal":
         return {}
-    samples = Archive.open(root).samples()
-    here = [one for one in samples if place.is_relative_to(root / one.collection / one.partition) and one.original_name]
+    archive = Archive.open(around)
+    here = [one for one in archive.samples() if place.is_relative_to(archive.root / one.collection / one.partition)]
     animals = {Path(one.name).stem: parse_name(one.original_name or "").animal_key for one in here}
     return {stem: animal for stem, animal in animals.items() if animal}
 

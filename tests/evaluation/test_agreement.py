@@ -5,6 +5,7 @@ import warnings
 from dataclasses import replace
 from itertools import combinations, product
 
+import cv2
 import numpy as np
 import pytest
 
@@ -236,6 +237,16 @@ def test_agreement_is_the_same_with_any_number_of_workers():
 
 
 # --- real pictures
+
+
+def test_the_published_consensus_of_the_experts_is_our_staple_pixel_for_pixel(data):
+    compared = 0
+    for labels in sorted((data / "cfos").glob("lab-*/labels")):
+        for path in sorted((labels / "est_GT").glob("*.png")):
+            masks = [cv2.imread(str(folder / path.name), 0) > 127 for folder in sorted(labels.glob("expert_*"))]
+            assert (staple(masks).mask == (cv2.imread(str(path), 0) > 127)).all(), path
+            compared += 1
+    assert compared == 37
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,10 @@ def test_panoptic_quality_is_that_of_torchmetrics():
 PEERS = os.environ.get("FNCELLS_PEERS", "")
 
 
-@pytest.mark.skipif(not PEERS, reason="FNCELLS_PEERS names no Python with panoptica; see benchmarks/peers.py")
-def test_panoptic_quality_is_that_of_panoptica(tmp_path):
+@pytest.mark.skipif(
+    not PEERS, reason="FNCELLS_PEERS names no Python with panoptica and Cellpose; see benchmarks/peers.py"
+)
+def test_panoptic_quality_is_that_of_panoptica_and_pairs_are_those_of_cellpose(tmp_path):
     rng = np.random.default_rng(13)
     truth, prediction = (
         np.hstack([label + 100 * place * (label > 0) for place, label in enumerate(side)])
@@ -121,9 +123,12 @@ def test_panoptic_quality_is_that_of_panoptica(tmp_path):
     np.save(tmp_path / "prediction.npy", prediction.astype(np.int32))
     words = [PEERS, "-W", "ignore", str(Path(__file__).parents[2] / "benchmarks" / "peers.py"), str(tmp_path)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(words, input="panoptica\n", capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(
+        words, input="panoptica\ncellpose\n", capture_output=True, text=True, check=True, env=environment
+    )
     found = evaluate([labelled(truth)], [labelled(prediction)], PLAIN)
-    tp, fp, fn, pq, sq, rq = json.loads(done.stdout)
+    (tp, fp, fn, pq, sq, rq), cellpose = (json.loads(line) for line in done.stdout.splitlines())
+    assert cellpose == [tp, fp, fn]
     assert (found.segmentation.tp, found.segmentation.fp, found.segmentation.fn) == (tp, fp, fn)
     assert min(tp, fp, fn) > 5
     assert found.scores["segmentation"]["panoptic_quality"] == pytest.approx(pq)

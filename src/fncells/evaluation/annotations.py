@@ -92,11 +92,13 @@ def read_side(path: Path, images: Path | None = None, ending: str = "", workers:
     """
     if not path.exists():
         raise InputError(path, expected="annotations", found="nothing of that name")
-    pictures = files.find_pictures([images]) if images else []
-    rasters = _rasters(path, {source.path.resolve() for source in pictures})
-    if rasters is None:
+    rasters = _rasters(path)
+    if not rasters:
         return [Annotation(image.name, image) for image in read_annotations(path, images=images)]
-    rasters = [source for source in rasters if PurePosixPath(source.name).stem.endswith(ending)]
+    pictures = [source for source in files.find_pictures([images]) if _is_plain(source)] if images else []
+    shown = {source.path.resolve() for source in pictures}
+    rasters = [one for one in rasters if one.path.resolve() not in shown] or rasters
+    rasters = [one for one in rasters if PurePosixPath(one.name).stem.endswith(ending)]
     if not rasters:
         raise InputError(path, expected=f"pictures whose names end in {ending}", found="none")
     kind = _kind(rasters, workers)
@@ -167,14 +169,16 @@ def read_groups(path: Path) -> Mapping[str, str]:
     return {picture_key(row["picture"]): row["group"] for row in rows if row["picture"]}
 
 
-def _rasters(path: Path, pictures: set[Path]) -> list[files.Source] | None:
-    """Masks or label pictures; None where the path is something else."""
+def _rasters(path: Path) -> list[files.Source]:
+    """Masks or label pictures; none where the path is something else."""
     if path.is_file() and path.suffix.lower() not in files.PICTURE_SUFFIXES:
-        return None
-    sources = files.find_pictures([path])
-    if path.is_file() or not sources:
-        return sources or None
-    return [source for source in sources if source.path.resolve() not in pictures]
+        return []
+    return files.find_pictures([path])
+
+
+def _is_plain(source: files.Source) -> bool:
+    """Tell pictures from the masks that a tool has laid beside them."""
+    return picture_key(source.name) == str(PurePosixPath(source.name).with_suffix(""))
 
 
 def _kind(rasters: Sequence[files.Source], workers: int) -> str:

@@ -93,10 +93,10 @@ def staple(masks: Sequence[Mask]) -> Staple:
     codes = np.zeros(masks[0].shape, dtype=np.int32)
     for bit, mask in enumerate(masks):
         codes |= mask.astype(np.int32) << bit
-    seen, inverse, pixels = np.unique(codes, return_inverse=True, return_counts=True)
+    seen, pixels, inverse = _patterns(codes, 2 ** len(masks))
     marked = (seen[:, np.newaxis] >> np.arange(len(masks)) & 1).astype(np.float64)
     belief, sensitivity, specificity = _estimated(marked, pixels.astype(np.float64))
-    return Staple(belief[inverse].reshape(codes.shape), sensitivity, specificity)
+    return Staple(belief[inverse], sensitivity, specificity)
 
 
 def consensus_cells(name: str, mask: Mask, annotated: Sequence[AnnotatedImage]) -> AnnotatedImage:
@@ -132,6 +132,20 @@ def consensus_cells(name: str, mask: Mask, annotated: Sequence[AnnotatedImage]) 
         cells[box][inside] = parts[inside] + taken
         taken += int(parts.max())
     return AnnotatedImage.from_labels(name, _in_raster_order(cells))
+
+
+def _patterns(
+    codes: NDArray[np.int32], possible: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Give the codes that occur, how many pixels have each, and for every pixel the place of its code."""
+    if possible > codes.size:
+        values, inverse, pixels = np.unique(codes, return_inverse=True, return_counts=True)
+        return values.astype(np.int64), pixels.astype(np.int64), inverse.reshape(codes.shape)
+    counts = np.bincount(codes.ravel(), minlength=possible).astype(np.int64)
+    seen = np.flatnonzero(counts).astype(np.int64)
+    places = np.zeros(possible, dtype=np.int64)
+    places[seen] = np.arange(len(seen))
+    return seen, counts[seen], places[codes]
 
 
 def _estimated(marked: Floats, pixels: Floats) -> tuple[Floats, Floats, Floats]:

@@ -31,8 +31,8 @@ class EvaluateSettings:
     pixel_size
         Micrometres a pixel, for all pictures; it goes before what the pictures' files tell.
     rule
-        ``one-to-one`` as described in :mod:`fncells.evaluation`, or ``published``: the procedure behind Table 2 of Clissa et
-        al., FNC v2, with its faults, as described in :mod:`fncells.evaluation.published_rule`.
+        ``one-to-one``: every cell in one pair at most, and of all ways to pair them off the best; or ``published``: the
+        procedure behind Table 2 of Clissa et al., FNC v2, with its faults. Both are laid out in docs/evaluation.md.
     group
         What is drawn as a whole in the resampling behind the intervals: the picture, or all pictures of an animal, as their
         names tell it.

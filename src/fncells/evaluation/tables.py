@@ -80,7 +80,7 @@ def comparison_rows(comparison: Comparison) -> list[Row]:
     if against:
         rows.append(_mean_row(f"people against this truth, mean of {len(against)}", against))
     if among:
-        rows.append(_mean_row(f"people against each other, mean of {len(among)} pairs", among))
+        rows.append(_mean_row(f"people against each other, mean of {_pairs(len(among))}", among))
     return rows
 
 
@@ -93,7 +93,7 @@ def agreement_rows(agreement: Agreement) -> list[Row]:
         What :func:`fncells.evaluation.agree` gives.
     """
     rows = [_row(f"{first} – {second}", one) for (first, second), one in agreement.pairs.items()]
-    rows.append(_mean_row(f"mean of {len(agreement.pairs)} pairs", list(agreement.pairs.values())))
+    rows.append(_mean_row(f"mean of {_pairs(len(agreement.pairs))}", list(agreement.pairs.values())))
     for kind, of_kind in agreement.consensus.items():
         title = CONSENSUS_TITLES[kind]
         rows += [_row(f"{title} – {name}", one) for name, one in of_kind.items()]
@@ -192,6 +192,10 @@ def _mean_row(name: str, evaluations: Sequence[Evaluation]) -> Row:
     scores = {task: {name: one for name, one in means[task].items() if name != "interval"} for task in tasks}
     pictures = max(len(one.per_picture) for one in evaluations)
     return Row(name, evaluations[0].settings.rule, pictures, scores, {task: means[task]["interval"] for task in tasks})
+
+
+def _pairs(number: int) -> str:
+    return "1 pair" if number == 1 else f"{number} pairs"
 
 
 def _cells(row: Row) -> list[str]:
