@@ -13,7 +13,7 @@ from evaluation.made import box, dot, labelled, many_pictures, picture
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.evaluation import EvaluateSettings, agree, evaluate, majority, staple
-from fncells.evaluation.consensus import consensus_cells
+from fncells.evaluation.consensus import Staple, consensus_cells
 from fncells.evaluation.sources import agreement_sources
 
 PLAIN = EvaluateSettings(bootstrap=0)
@@ -100,6 +100,8 @@ def test_staple_of_nothing_and_of_everything():
     assert np.isnan(staple([nothing, nothing]).sensitivity).all()
     assert staple([everything] * 3).mask.all()
     assert staple([nothing, everything]).probability.shape == (4, 5)
+    even = Staple(np.array([[0.5, 0.499]]), np.empty(0), np.empty(0))
+    assert even.mask.tolist() == [[True, False]]
     for masks in ([nothing], [nothing] * 31):
         with pytest.raises(InputError, match="annotators: expected 2 to 30"):
             staple(masks)
@@ -134,8 +136,9 @@ def test_cells_that_most_have_drawn_touching_stay_apart_in_the_consensus():
     found = consensus_cells("a.png", majority([one.mask for one in people]), people)
     assert (found.labels == touching(20).labels).all()
     whole = labelled((touching(20).labels > 0).astype(np.int32))
-    merged = consensus_cells("a.png", people[0].mask, [people[0], whole, whole])
-    assert len(merged.cells) == 1
+    for parted, together, cells in ((1, 2, 1), (2, 2, 1), (3, 2, 2), (2, 1, 2)):
+        others = [touching(20)] * parted + [whole] * together
+        assert len(consensus_cells("a.png", whole.mask, others).cells) == cells
 
 
 def test_pixels_of_no_shared_cell_go_to_the_nearest():

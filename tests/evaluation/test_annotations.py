@@ -79,6 +79,11 @@ def test_the_picture_beside_its_cellpose_masks_is_passed_over(tmp_path):
     assert found.segmentation.as_dict() == {"tp": 4, "fp": 0, "fn": 4}
 
 
+def test_of_a_picture_and_its_masks_the_masks_count():
+    side = as_annotations([picture(name=name) for name in ("a.tif", "a_cp_masks.png", "b.png")])
+    assert {key: one.name for key, one in keyed(side, "predicted").items()} == {"a": "a_cp_masks.png", "b": "b.png"}
+
+
 def test_two_predictions_of_one_picture_are_refused_with_advice(tmp_path):
     truth = save(tmp_path / "truth", ["a.png"])
     prediction = save(tmp_path / "found", ["a_masks.png", "a_labels.png"])

@@ -18,7 +18,7 @@ from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.evaluation.matching import Overlap
 
-__all__ = ["MOST_ANNOTATORS", "Staple", "consensus_cells", "majority", "staple"]
+__all__ = ["MOST_ANNOTATORS", "Staple", "consensus_cells", "majority", "staple", "touching"]
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -109,9 +109,9 @@ def consensus_cells(name: str, mask: Mask, annotated: Sequence[AnnotatedImage]) 
     mask
         The consensus, shape (height, width).
     annotated
-        The annotators' cells on that picture.
+        The annotators' cells on that picture; none are needed where nobody's cells touch.
     """
-    if not any(_touching(image.labels) for image in annotated):
+    if not any(touching(image.labels) for image in annotated):
         return AnnotatedImage.from_mask(name, mask)
     shared = _shared_cells(annotated)
     votes = np.stack([owner[image.labels] for owner, image in zip(shared, annotated, strict=True)])
@@ -173,8 +173,8 @@ def _expected(marked: Floats, rates: Floats, prior: float) -> Floats:
     return np.asarray(expit(logit(prior) + marked @ says_yes + (1 - marked) @ says_no))
 
 
-def _touching(labels: NDArray[np.int32]) -> bool:
-    """Tell whether two cells have neighbouring pixels, diagonal ones included."""
+def touching(labels: NDArray[np.int32]) -> bool:
+    """Tell whether two cells of a label picture, shape (height, width), have neighbouring pixels, diagonal ones included."""
     height, width = labels.shape
     for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
         here = labels[: height - down, max(0, -right) : width - max(0, right)]

@@ -16,7 +16,7 @@ from fncells import files
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.evaluation.annotations import Annotation, picture_key
-from fncells.evaluation.consensus import consensus_cells, majority, staple
+from fncells.evaluation.consensus import consensus_cells, majority, staple, touching
 from fncells.evaluation.matching import Matching, Overlap, dots_alone, match_centres, one_size
 from fncells.evaluation.mistakes import mistakes
 from fncells.evaluation.published_rule import published_centres, published_iou
@@ -272,7 +272,10 @@ def _add_consensus(
     people = {side: image.with_shape(shape) for side, image in people.items() if not dots_alone(image)}
     if len(people) < 2:
         return {}
-    masks, annotated = {side: image.mask for side, image in people.items()}, list(people.values())
+    masks = {side: image.mask for side, image in people.items()}
+    # Looked at once: where nobody's cells touch, every consensus has the components of its mask.
+    parting = people if any(touching(image.labels) for image in people.values()) else {}
+    annotated = list(parting.values())
     performance = {}
     if MAJORITY in wanted:
         images[MAJORITY] = consensus_cells(name, majority(list(masks.values())), annotated)
@@ -285,7 +288,7 @@ def _add_consensus(
         without = [one for one in people if one.name != side.name]
         if side.kind == "others" and len(without) >= 2 and len(without) < len(people):
             mask = majority([masks[one] for one in without])
-            images[side] = consensus_cells(name, mask, [people[one] for one in without])
+            images[side] = consensus_cells(name, mask, [parting[one] for one in without if one in parting])
     return performance
 
 
