@@ -145,6 +145,10 @@ def test_several_predictions_are_compared_beside_people(tmp_path: Path, capsys: 
     assert (record["command"], "workers" in record["settings"]) == ("evaluate", False)
     assert {name.split("/")[0] for name in record["inputs"]} == {"truth", "prediction", "annotator"}
     assert str(tmp_path) not in json.dumps(record)
+    (tmp_path / "ann" / "a.png").write_bytes(b"no picture")
+    assert run([*words, "--annotators", *people]) == 1
+    assert "failed: ann: a.png: " in (captured := capsys.readouterr()).err
+    assert "ben: c.png: not annotated; left out" in captured.err
     assert run(words[:-1]) == 0
     shown = capsys.readouterr().out
     assert "| good | 1.00 |" in shown

@@ -402,8 +402,12 @@ def evaluate(
     several = len(compared.evaluations) > 1
     for name, one in compared.evaluations.items():
         _remark_on(f"{name}: " if several else "", one.missing, one.failed, one.unscored, one.notes)
+    for name, one in compared.people.against_truth.items():
+        _name_failures({f"{name}: {picture}": reason for picture, reason in one.failed.items()})
+        _name_absent(name, one.missing)
     common.result(compared.as_dict(), comparison_table(compared))
-    return int(any(one.missing or one.failed for one in compared.evaluations.values()))
+    failed = [one.failed for one in (*compared.evaluations.values(), *compared.people.against_truth.values())]
+    return int(any(failed) or any(one.missing for one in compared.evaluations.values()))
 
 
 def agree(
@@ -457,8 +461,7 @@ def agree(
         agreement_report(out, agreement)
         files.write_record(out, "agree", sources.settings, sources.inputs)
     for name, pictures in agreement.absent.items():
-        for picture in pictures:
-            sys.stderr.write(f"{name}: {picture}: not annotated; left out\n")
+        _name_absent(name, pictures)
     for name, reasons in agreement.failed.items():
         _name_failures({f"{name}: {picture}": reason for picture, reason in reasons.items()})
     common.result(agreement.as_dict(), agreement_table(agreement))
@@ -561,6 +564,11 @@ def _remark_on(
     for name in unscored:
         sys.stderr.write(f"{whose}{name}: no truth; left out\n")
     _warn(f"{whose}{note}" for note in notes)
+
+
+def _name_absent(whose: str, pictures: Iterable[str]) -> None:
+    for picture in pictures:
+        sys.stderr.write(f"{whose}: {picture}: not annotated; left out\n")
 
 
 def _name_failures(failures: Mapping[str, str]) -> None:

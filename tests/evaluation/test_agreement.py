@@ -51,6 +51,12 @@ def test_staple_is_that_of_simpleitk(people):
             assert ((ours.probability >= 0.5) == (theirs >= 0.5)).all()
 
 
+def test_many_annotators_have_more_patterns_than_there_are_pixels():
+    masks = noisy_masks(np.random.default_rng(30), 14, size=16)
+    assert 2 ** len(masks) > masks[0].size
+    assert np.abs(staple(masks).probability - slow_staple(masks, 60)).max() < 1e-6
+
+
 def slow_staple(masks: list[np.ndarray], rounds: int) -> np.ndarray:
     """The two steps of Warfield, Zou and Wells (2004), equations 14, 15, 18 and 19, pixel by pixel."""
     decisions = [[bool(one) for one in pixel] for pixel in zip(*(mask.ravel() for mask in masks), strict=True)]
@@ -226,6 +232,15 @@ def test_dots_agree_by_their_places_and_make_no_consensus():
     assert found.pairs["a", "b"].detection.f1 == 1
     assert found.consensus == {}
     assert found.as_dict()["consensus"] == {}
+
+
+def test_pictures_in_which_nobody_sees_a_cell_agree_in_nothing_and_in_the_count():
+    found = agree({name: [picture()] for name in "abc"}, PLAIN)
+    result = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert result["consensus"]["staple"]["annotators"]["a"]["sensitivity"] is None
+    assert result["consensus"]["staple"]["annotators"]["a"]["specificity"] == 1
+    assert result["pairs_mean"]["segmentation"]["f1"] is None
+    assert result["pairs_mean"]["counting"]["mae"] == 0
 
 
 def test_people_without_a_picture_in_common_are_refused():

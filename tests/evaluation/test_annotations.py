@@ -207,7 +207,7 @@ def test_a_background_with_a_value_of_its_own_is_remarked_upon():
     background = np.where(LABELS == 0, 9, LABELS)
     notes = evaluate([labelled(LABELS)], [labelled(background)], PLAIN).notes
     assert len(notes) == 1
-    assert notes[0].startswith("1 pictures with a predicted cell over half of the picture, such as a.png (67 %)")
+    assert notes[0].startswith("1 picture with a predicted cell over half of the picture, such as a.png (67 %)")
     assert evaluate([labelled(LABELS)], [labelled(LABELS)], PLAIN).notes == ()
 
 

@@ -338,8 +338,26 @@ def test_given_groups_go_before_names_and_names_without_an_animal_are_refused():
     groups = {"000": "x", "001": "x", "002": "y", "003": "y"}
     found = evaluate(truth, prediction, EvaluateSettings(), groups=groups)
     assert [score.group for score in found.per_picture] == ["x", "x", "y", "y"]
+    assert (found.as_dict()["bootstrap"]["by"], found.notes) == ("group", ())
+    less = evaluate(truth, prediction, EvaluateSettings(), groups={"000": "x", "001": "x"})
+    assert less.notes == ("2 pictures of no known group, such as 002.png, drawn by themselves in the resampling",)
+    with pytest.raises(InputError, match=r"groups: expected a group for the pictures, found none for 000\.png"):
+        evaluate(truth, prediction, EvaluateSettings(), groups={"other": "x"})
     with pytest.raises(InputError, match=r"--group animal: expected pictures whose names tell the animal.*--groups"):
         evaluate(truth, prediction, EvaluateSettings(group="animal"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"group": "cage"}, "group: expected picture or animal"),
+        ({"pixel_size": 0}, "pixel size: expected micrometres above 0"),
+        ({"distance_um": -1}, "distance: expected 0 or more µm"),
+    ],
+)
+def test_more_settings_without_sense_are_refused(wrong, told):
+    with pytest.raises(InputError, match=told):
+        EvaluateSettings(**wrong)
 
 
 # --- micrometres

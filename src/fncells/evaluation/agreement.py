@@ -37,7 +37,7 @@ class Agreement:
         How each annotator agrees with the consensus: by its kind, then by name. Kinds are ``majority`` and ``staple``, of all
         annotators; ``others``, the majority of the other ones, from three annotators on; ``given``, one that was given.
     performance
-        Sensitivity and specificity of each annotator by STAPLE, pixel by pixel, mean over the pictures.
+        Sensitivity and specificity of each annotator by STAPLE, pixel by pixel, mean over the pictures; None where none tells.
     counts
         Number of cells by picture, then by annotator or kind of consensus.
     absent
@@ -50,7 +50,7 @@ class Agreement:
     settings: EvaluateSettings
     pairs: Mapping[tuple[str, str], Evaluation]
     consensus: Mapping[str, Mapping[str, Evaluation]]
-    performance: Mapping[str, tuple[float, float]]
+    performance: Mapping[str, tuple[float | None, float | None]]
     counts: Mapping[str, Mapping[str, int]]
     absent: Mapping[str, tuple[str, ...]]
     failed: Mapping[str, Mapping[str, str]]
@@ -78,7 +78,7 @@ class Agreement:
                 "resamples": settings.bootstrap,
                 "seed": settings.seed,
                 "confidence": settings.confidence,
-                "by": settings.group,
+                "by": next(iter(self.pairs.values())).drawn_by,
             },
             "absent": {name: list(pictures) for name, pictures in self.absent.items()},
             "failed": {name: dict(reasons) for name, reasons in self.failed.items()},

@@ -93,14 +93,14 @@ class Found:
     counts
         Number of cells by picture and side.
     performance
-        Sensitivity and specificity that STAPLE gives each person, mean over the pictures.
+        Sensitivity and specificity that STAPLE gives each person, mean over the pictures; None where no picture tells.
     failed
         What could not be read, by side, then by picture.
     """
 
     evaluations: Mapping[Contest, Evaluation]
     counts: Mapping[str, Mapping[Side, int]]
-    performance: Mapping[str, tuple[float, float]]
+    performance: Mapping[str, tuple[float | None, float | None]]
     failed: Mapping[Side, Mapping[str, InputError]]
 
 
@@ -155,9 +155,18 @@ def hold(plan: Plan, sides: Mapping[Side, Mapping[str, Annotation]], names: Mapp
         )
         for key, name in sorted(names.items(), key=lambda item: item[1])
     ]
-    if plan.settings.group == "animal" and not plan.groups:
-        _check_animals(jobs)
+    _check_groups(jobs, plan)
     looks = list(files.progress(_looks(jobs, plan), len(jobs), "evaluate"))
+    failed = _failures(jobs, looks)
+    return Found(
+        {contest: one for contest in plan.contests if (one := _evaluation(contest, plan, jobs, looks, sides, failed))},
+        {job.name: look.counts for job, look in zip(jobs, looks, strict=True)},
+        _performance(looks),
+        failed,
+    )
+
+
+def _failures(jobs: Sequence[_Job], looks: Sequence[_Look]) -> dict[Side, dict[str, InputError]]:
     failed: dict[Side, dict[str, InputError]] = {}
     for job, look in zip(jobs, looks, strict=True):
         for side, error in look.failed.items():
@@ -165,22 +174,21 @@ def hold(plan: Plan, sides: Mapping[Side, Mapping[str, Annotation]], names: Mapp
     for side, errors in failed.items():
         if len(errors) == sum(side in job.sides for job in jobs):
             raise next(iter(errors.values()))
+    return failed
+
+
+def _performance(looks: Sequence[_Look]) -> dict[str, tuple[float | None, float | None]]:
+    """Means over the pictures that tell anything: of one in which nobody sees a cell there is no sensitivity."""
     rates: dict[str, list[tuple[float, float]]] = {}
     for look in looks:
         for name, rate in look.performance.items():
             rates.setdefault(name, []).append(rate)
-    return Found(
-        {contest: one for contest in plan.contests if (one := _evaluation(contest, plan, jobs, looks, sides, failed))},
-        {job.name: look.counts for job, look in zip(jobs, looks, strict=True)},
-        {name: _mean_rates(known) for name, known in rates.items()},
-        failed,
-    )
-
-
-def _mean_rates(rates: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    known = np.array(rates)
-    sensitivity, specificity = (float(column[~np.isnan(column)].mean()) for column in known.T)
-    return sensitivity, specificity
+    means = {}
+    for name, known in rates.items():
+        columns = (column[~np.isnan(column)] for column in np.array(known).T)
+        sensitivity, specificity = (float(column.mean()) if len(column) else None for column in columns)
+        means[name] = (sensitivity, specificity)
+    return means
 
 
 # --- pictures and what is known of them
@@ -193,8 +201,10 @@ def _group(name: str, plan: Plan) -> str:
     return (parse_name(name).animal_key or name) if plan.settings.group == "animal" else name
 
 
-def _check_animals(jobs: Sequence[_Job]) -> None:
-    if jobs and all(job.group == job.name for job in jobs):
+def _check_groups(jobs: Sequence[_Job], plan: Plan) -> None:
+    if plan.groups and all(job.group == job.name for job in jobs):
+        raise InputError("groups", expected="a group for the pictures", found=f"none for {jobs[0].name}")
+    if plan.settings.group == "animal" and all(job.group == job.name for job in jobs):
         raise InputError(
             "--group animal",
             expected="pictures whose names tell the animal, like Mar22b_S1C2R1_VLPAGl_200x_y",
@@ -404,7 +414,14 @@ def _evaluation(
     )
 
 
+def _pictures(number: int) -> str:
+    return "1 picture" if number == 1 else f"{number} pictures"
+
+
 def _notes(scores: Sequence[PictureScore], missing: Sequence[str], here: Sequence[_Job]) -> Iterable[str]:
+    alone = [score.picture for score in scores if score.group == score.picture]
+    if 0 < len(alone) < len(scores):
+        yield f"{_pictures(len(alone))} of no known group, such as {alone[0]}, drawn by themselves in the resampling"
     if len(missing) == len(here):
         yield f"no prediction is named like a true picture, such as {here[0].name}"
     for place, side in enumerate(("true", "predicted")):
@@ -412,7 +429,7 @@ def _notes(scores: Sequence[PictureScore], missing: Sequence[str], here: Sequenc
         if large:
             share = f"{large[0].largest[place]:.0%}".replace("%", " %")
             yield (
-                f"{len(large)} pictures with a {side} cell over half of the picture, such as {large[0].picture} ({share}): "
+                f"{_pictures(len(large))} with a {side} cell over half of the picture, such as {large[0].picture} ({share}): "
                 "is that value the background?"
             )
     shifts = np.concatenate([score.shifts for score in scores])

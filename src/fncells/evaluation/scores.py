@@ -196,6 +196,12 @@ class Evaluation:
             object.__setattr__(self, name, one)
 
     @property
+    def drawn_by(self) -> str:
+        """What is drawn as a whole in the resampling: picture, animal, or group where a table gave the groups."""
+        grouped = any(score.group != score.picture for score in self.per_picture)
+        return "group" if grouped and self.settings.group == "picture" else self.settings.group
+
+    @property
     def curve(self) -> tuple[tuple[float, Tally], ...]:
         """IoU thresholds and what is pooled at each."""
         table, epsilon = _table(self.per_picture), _epsilon(self.settings.rule)
@@ -226,7 +232,7 @@ class Evaluation:
                 "resamples": self.settings.bootstrap,
                 "seed": self.settings.seed,
                 "confidence": self.settings.confidence,
-                "by": self.settings.group,
+                "by": self.drawn_by,
                 "groups": len({score.group for score in self.per_picture}),
             },
             "unpaired": {"truth": list(self.missing), "prediction": list(self.unscored)},
