@@ -42,7 +42,7 @@ from fncells.evaluation.tables import (
 from fncells.figures import COLOURS, FAINT, INK, LINE, Drawing, drawn, figure_of
 from fncells.images import read_picture
 from fncells.overlay import FOUND, MISSED, WRONG, comparison
-from fncells.pages import MOST_THUMBNAILS, Shown, css, environment, jpeg_address
+from fncells.pages import MOST_THUMBNAILS, THUMBNAIL_WIDTH, Shown, css, environment, jpeg_address
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,10 +74,13 @@ class Overlay(NamedTuple):
         What came of the picture.
     pixels
         What :func:`fncells.overlay.comparison` draws.
+    thumbnail
+        The same, drawn small, so that its lines stay as thick as they are.
     """
 
     score: PictureScore
     pixels: NDArray[np.uint8]
+    thumbnail: NDArray[np.uint8]
 
 
 def evaluation_report(out: Path, compared: Comparison, overlays: Mapping[str, Sequence[Overlay]] | None = None) -> Path:
@@ -223,9 +226,7 @@ def _worst(
         if len(overlays) == most or not score.n_true + score.n_predicted:
             continue
         try:
-            overlays.append(
-                Overlay(score, _drawn_errors(score, true[key], predicted.get(key), by_key.get(key), settings.iou))
-            )
+            overlays.append(_drawn_errors(score, true[key], predicted.get(key), by_key.get(key), settings.iou))
         except InputError:
             continue  # named among the failures, or a picture of another size than its cells
     return overlays
@@ -306,7 +307,8 @@ def bland_altman_figure(evaluation: Evaluation, name: str = "bland_altman", of: 
             told = f"{word} {height:+.1f}"
             right.annotate(told, at, (-2, 2), right.get_yaxis_transform(), "offset points", ha="right", fontsize=7.5)
         right.set(xlabel="mean of true and predicted", ylabel="predicted − true")
-        right.margins(x=0.05, y=0.12)
+        span = 1.2 * max(1.0, *(abs(height) for height, _, _ in lines), float(np.abs(difference).max()))
+        right.set_ylim(-span, span)
         caption = (
             f"Numbers of cells{f', {of}' if of else ''}: predicted against true, a dot a picture; and their difference, with "
             "its mean and the limits of agreement (mean ± 1.96 standard deviations)."
@@ -499,7 +501,7 @@ def _badness(score: PictureScore) -> tuple[int, str]:
 
 def _drawn_errors(
     score: PictureScore, true: Annotation, predicted: Annotation | None, picture: Path | None, iou: float
-) -> NDArray[np.uint8]:
+) -> Overlay:
     truth = true.read()
     found = predicted.read() if predicted else AnnotatedImage(truth.name, truth.shape, ())
     pixels = None if picture is None else read_picture(picture).pixels
@@ -512,20 +514,22 @@ def _drawn_errors(
         raise InputError(picture, expected="the size that its cells have", found="another")
     outlined = score.segmentation.tp + score.segmentation.fp + score.segmentation.fn
     matching = match_iou(truth, found, iou) if outlined else match_centres(truth, found, score.distance_px)
-    return comparison(pixels, truth, found, [(int(one), int(other)) for one, other in matching.pairs])
+    pairs = [(int(one), int(other)) for one, other in matching.pairs]
+    large, small = (comparison(pixels, truth, found, pairs, side=side) for side in (1600, THUMBNAIL_WIDTH))
+    return Overlay(score, large, small)
 
 
 def _gallery(out: Path, name: str, overlays: Sequence[Overlay], several: bool) -> list[Shown]:
     folder = f"overlays/{_safe(name)}" if several else "overlays"
     shown = []
-    for place, (score, pixels) in enumerate(overlays, 1):
+    for place, (score, pixels, thumbnail) in enumerate(overlays, 1):
         # Names in annotation files come from anywhere and must not lead out of the folder.
         file = f"{folder}/{place:02}_{_safe(PurePosixPath(score.picture).stem)}.png"
         _, data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))
         files.write_bytes(out / file, data.tobytes())
         tally = score.segmentation if any(score.segmentation.as_dict().values()) else score.detection
         caption = f"{tally.tp} found, {tally.fn} missed, {tally.fp} none there"
-        shown.append(Shown(score.picture, f"{_safe(name)}-{place}", caption, jpeg_address(pixels), file))
+        shown.append(Shown(score.picture, f"{_safe(name)}-{place}", caption, jpeg_address(thumbnail), file))
     return shown
 
 

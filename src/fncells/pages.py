@@ -20,12 +20,12 @@ from fncells.overlay import shrunk
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["MOST_THUMBNAILS", "Shown", "css", "environment", "jpeg_address", "number_text"]
+__all__ = ["MOST_THUMBNAILS", "THUMBNAIL_WIDTH", "Shown", "css", "environment", "jpeg_address", "number_text"]
 
 MOST_THUMBNAILS = 60
 """Pictures on a page, some 6 MB; the others lie beside it."""
 
-_THUMBNAIL_WIDTH = 900
+THUMBNAIL_WIDTH = 900
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def css(colour: Iterable[int]) -> str:
 
 def jpeg_address(rgb: NDArray[np.uint8]) -> str:
     """Give a picture, shrunk to a thumbnail, as an address that holds it whole."""
-    small = np.ascontiguousarray(shrunk(rgb, _THUMBNAIL_WIDTH)[..., ::-1])
+    small = np.ascontiguousarray(shrunk(rgb, THUMBNAIL_WIDTH)[..., ::-1])
     _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 82])
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
 

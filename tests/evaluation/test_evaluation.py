@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 import warnings
 from dataclasses import replace
 
@@ -653,6 +654,18 @@ def test_every_annotator_is_compared_with_every_other():
     assert found["a", "b"].segmentation.f1 == found["b", "c"].segmentation.f1 == 0.25
     with pytest.raises(InputError, match="annotators: expected at least two and at most 30, found 1"):
         agree({"a": truth})
+
+
+def test_memory_goes_with_the_picture_and_not_with_all_pairs_of_cells():
+    y, x = np.mgrid[:2000, :2000]
+    labels = np.where((y % 20 < 15) & (x % 20 < 15), 1 + y // 20 * 100 + x // 20, 0).astype(np.int32)
+    assert len(np.unique(labels)) == 1 + 10_000
+    tracemalloc.start()
+    tally = match_labels(labels, np.roll(labels, 2, axis=1)).tally
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert tally == Tally(10_000, 0, 0)
+    assert peak < 8 * labels.nbytes  # a full table of pairs would take 50 times the picture
 
 
 @pytest.mark.slow
