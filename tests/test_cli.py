@@ -76,6 +76,9 @@ def test_every_command_stands_in_the_readme(command: str) -> None:
         ["convert", "nowhere", "target", "--to", "via"],
         ["count", "nowhere", "--out", "x"],
         ["evaluate", "nowhere", "nothing"],
+        ["evaluate", "nowhere"],
+        ["agree", "nowhere", "nothing"],
+        ["agree", "nowhere"],
         ["stats", "nowhere"],
         ["train", "nowhere", "--collection", "green", "--out", "run"],
         ["export", "nowhere", "model.onnx"],
@@ -122,6 +125,93 @@ def test_evaluate_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFi
     assert (out / "report.html").exists()
     assert run(["evaluate", str(truth), str(truth), "--rule", "published"]) == 0
     assert "published" in capsys.readouterr().out
+
+
+def test_several_predictions_are_compared_beside_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = write_labels(tmp_path / "truth", {"a.png": [5, 20, 40], "b.png": [30, 50], "c.png": []})
+    good = write_labels(
+        tmp_path / "good", {"a_cp_masks.tif": [5, 20, 41], "b_cp_masks.tif": [30, 50], "c_cp_masks.tif": []}
+    )
+    poor = write_labels(tmp_path / "poor", {"a.png": [5], "b.png": [], "c.png": [9]})
+    people = [str(write_labels(tmp_path / name, {"a.png": [5, 20], "b.png": [30, 50]})) for name in ("ann", "ben")]
+    words = ["evaluate", str(truth), str(good), str(poor), "--distance", "3", "--workers", "2", "--quiet"]
+    out = tmp_path / "scores"
+    assert run([*words, "--annotators", *people, "--out", str(out), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [one["detection"]["tp"] for one in told["predictions"].values()] == [5, 1]
+    assert {one["second"] for one in told["differences"]} == {"poor"}
+    assert told["annotators"]["against_truth"]["n"] == 2
+    record = json.loads((out / "fncells-run.json").read_text(encoding="utf-8"))
+    assert (record["command"], "workers" in record["settings"]) == ("evaluate", False)
+    assert {name.split("/")[0] for name in record["inputs"]} == {"truth", "prediction", "annotator"}
+    assert str(tmp_path) not in json.dumps(record)
+    (tmp_path / "ann" / "a.png").write_bytes(b"no picture")
+    assert run([*words, "--annotators", *people]) == 1
+    assert "failed: ann: a.png: " in (captured := capsys.readouterr()).err
+    assert "ben: c.png: not annotated; left out" in captured.err
+    assert run(words[:-1]) == 0
+    shown = capsys.readouterr().out
+    assert "| good | 1.00 |" in shown
+    assert "poor − good" in shown
+
+
+def test_agree_compares_people_and_names_what_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    people = {
+        "ann": {"a.png": [5, 20], "b.png": [30, 50]},
+        "ben": {"a.png": [5, 20], "b.png": [30]},
+        "cy": {"a.png": [5, 20]},
+    }
+    folders = [str(write_labels(tmp_path / name, pictures)) for name, pictures in people.items()]
+    assert run(["agree", *folders[:2], "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["annotators"], told["pictures"]) == (["ann", "ben"], 2)
+    assert told["pairs"][0]["annotators"] == ["ann", "ben"]
+    assert [told["pairs"][0]["segmentation"][key] for key in ("tp", "fp", "fn")] == [3, 0, 1]
+    assert set(told["consensus"]) == {"majority", "staple"}
+    out = tmp_path / "page"
+    assert run(["agree", *folders, "--consensus", folders[0], "--out", str(out)]) == 1
+    captured = capsys.readouterr()
+    assert "cy: b.png: not annotated; left out" in captured.err
+    assert "| given consensus – ann | 1.00 |" in captured.out
+    assert {file.name for file in out.iterdir()} >= {"report.html", "agreement.json", "fncells-run.json"}
+    (tmp_path / "cy" / "b.png").write_bytes(b"no picture")
+    assert run(["agree", *folders, "--quiet"]) == 1
+    assert "failed: cy: b.png: " in capsys.readouterr().err
+
+
+def test_animals_come_from_the_index_where_the_truth_lies_in_an_archive(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab, archive = tmp_path / "lab", tmp_path / "archive"
+    words = ["--pictures", "6", "--seed", "3", "--collections", "yellow", "--size", "160x120", "--quiet"]
+    assert run(["synth", str(lab), *words]) == 0
+    assert run(["build", str(lab), str(archive), "--quiet"]) == 0
+    truth = archive / "yellow" / "trainval" / "ground_truths" / "labels"
+    assert run(["evaluate", str(truth), str(truth), "--group", "animal", "--json", "--quiet"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["bootstrap"]["by"] == "animal"
+    groups = [one["group"] for one in told["per_picture"]]
+    assert all(group.startswith(("mar", "rt")) for group in groups)
+    assert told["bootstrap"]["groups"] == len(set(groups))
+
+
+def test_a_distance_in_micrometres_needs_a_pixel_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import tifffile
+
+    truth = write_labels(tmp_path / "truth", {"a.png": [5]})
+    found = write_labels(tmp_path / "found", {"a.png": [9]})
+    words = ["evaluate", str(truth), str(found), "--json", "--quiet", "--distance-um"]
+    assert run([*words, "2"]) == 2
+    assert "expected a known pixel size" in capsys.readouterr().err
+    assert run([*words, "2", "--pixel-size", "0.5"]) == 0
+    told = json.loads(capsys.readouterr().out)["detection"]
+    assert (told["tp"], told["distance_px"], told["distance_um"]) == (1, 4.0, 2.0)
+    (tmp_path / "images").mkdir()
+    calibrated = {"resolution": (2.0, 2.0), "metadata": {"unit": "um"}, "imagej": True}
+    tifffile.imwrite(tmp_path / "images" / "a.tif", np.zeros((48, 64), np.uint8), **calibrated)
+    assert run([*words, "1.9", "--images", str(tmp_path / "images")]) == 0
+    told = json.loads(capsys.readouterr().out)["detection"]
+    assert (told["tp"], told["distance_px"], told["distance_um"]) == (0, 3.8, 1.9)
 
 
 def test_an_interrupted_run_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

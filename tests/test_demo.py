@@ -14,7 +14,7 @@ def test_the_tour_ends_with_pages_that_can_be_opened(tmp_path: Path, monkeypatch
     said: list[str] = []
     page = demo.tour(tmp_path / "tour", pictures=6, seed=1, workers=1, say=said.append)
     text = page.read_text(encoding="utf-8")
-    for linked in ("counts/report.html", "statistics/report.html", "evaluation.html", "check.html"):
+    for linked in ("counts/report.html", "statistics/report.html", "evaluation/report.html", "check.html"):
         assert f'href="{linked}"' in text
         assert (page.parent / linked).stat().st_size > 1000
     assert "packaged model" in text

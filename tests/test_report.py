@@ -2,7 +2,6 @@
 
 import math
 import re
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import cv2
@@ -16,50 +15,10 @@ from fncells.counting import CountSettings, count
 from fncells.errors import InputError
 from fncells.images import PixelSize
 from fncells.measure import PictureSummary, table1
+from fncells.pages import number_text
 from fncells.statistics import Description
+from page_checks import HOSTILE, page_of
 from test_counting import Brightness, save, squares
-
-EMPTY = {"br", "img", "input", "link", "meta"}
-HOSTILE = '<img src=x onerror="alert(1)">'
-
-
-class Page(HTMLParser):
-    """Checks that elements close in order, and collects what a page shows and refers to."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.addresses, self.ids, self.texts, self.tags = [], [], [], [], []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
-        self.tags.append((tag, attributes))
-        self.addresses += [attributes[name] for name in ("src", "href") if name in attributes]
-        if "id" in attributes:
-            self.ids.append(attributes["id"])
-        if tag not in EMPTY:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if data.strip() and self.open[-1] not in ("style", "script"):
-            self.texts.append(" ".join(data.split()))
-
-    def rows(self):
-        return [tag for tag, _ in self.tags].count("tr")
-
-
-def page_of(path):
-    page = Page(path.read_text(encoding="utf-8"))
-    outside = [address for address in page.addresses if not address.startswith(("data:", "#", "overlays/"))]
-    assert outside == []
-    targets = [address[1:] for address in page.addresses if address.startswith("#")]
-    assert set(targets) <= set(page.ids)
-    assert len(page.ids) == len(set(page.ids))
-    return page
 
 
 @pytest.fixture
@@ -148,7 +107,7 @@ def test_a_folder_without_counts_is_refused(tmp_path):
 
 
 def test_many_overlays_do_not_swell_the_page(counted, monkeypatch):
-    monkeypatch.setattr(report, "_MOST_THUMBNAILS", 1)
+    monkeypatch.setattr(report, "MOST_THUMBNAILS", 1)
     page = page_of(report.count_report(counted))
     assert "2 more are in the folder" in " ".join(page.texts)
     assert [attributes["alt"] for tag, attributes in page.tags if tag == "img"][-1].startswith("odd <i>")
@@ -177,8 +136,6 @@ def drawings():
         report.composition_figure(COMPOSITION),
         *report.distribution_figures(VALUES),
         report.preview_figure(pictures),
-        report.agreement_figure([(3, 4), (5, 5), (0, 0)]),
-        report.agreement_figure([(0, 0)]),
     ]
 
 
@@ -225,7 +182,7 @@ def test_bins_hold_every_value_and_are_never_too_many():
         assert 2 <= len(edges) <= report._MOST_BINS + 3
 
 
-# --- statistics, evaluation, audit
+# --- statistics, audit
 
 
 def description(counts="per-picture"):
@@ -257,52 +214,6 @@ def test_published_counts_say_so(tmp_path):
     assert any("weighted as in the published table" in text for text in page.texts)
 
 
-def evaluation():
-    rows = [
-        {
-            "picture": name,
-            "n_true": true,
-            "n_predicted": predicted,
-            "segmentation": {"tp": found, "fp": predicted - found, "fn": true - found},
-            "detection": {"tp": found, "fp": predicted - found, "fn": true - found},
-        }
-        for name, true, predicted, found in (("good.png", 9, 9, 9), (HOSTILE, 9, 7, 2), ("fair.png", 5, 6, 5))
-    ]
-    ratios = {"precision": 0.7, "recall": None, "f1": 0.75, "interval": {"f1": [0.5, 0.9], "recall": None}}
-    return {
-        "rule": "one-to-one",
-        "pictures": 3,
-        "segmentation": {"iou_threshold": 0.5, "tp": 16, "fp": 6, "fn": 7, **ratios},
-        "detection": {"distance_px": 40, "tp": 16, "fp": 6, "fn": 7, **ratios},
-        "counting": {"mae": 1.0, "medae": 1.0, "mpe": -0.01, "bias": -0.3},
-        "per_picture": rows,
-    }
-
-
-def test_evaluation_page_puts_the_worst_picture_first(tmp_path):
-    overlays = {name: np.zeros((50, 60, 3), np.uint8) for name in (HOSTILE, "good.png")}
-    page = page_of(report.evaluation_report(tmp_path / "page.html", evaluation(), overlays))
-    names = [text for text in page.texts if text in ("good.png", "fair.png", HOSTILE)]
-    assert names == [HOSTILE, "fair.png", "good.png", HOSTILE, "good.png"]
-    text = " ".join(page.texts)
-    assert "0.50 to 0.90" in text
-    assert "missed" in text
-    assert "have no prediction" not in text
-
-
-def test_evaluation_page_names_pictures_without_a_prediction(tmp_path):
-    value = evaluation() | {"unpaired": {"truth": ["lost.png"], "prediction": []}, "bootstrap": {"confidence": 0.9}}
-    text = " ".join(page_of(report.evaluation_report(tmp_path / "page.html", value)).texts)
-    assert "1 true picture has no prediction" in text
-    assert "lost.png" in text
-    assert "90 % bootstrap" in text
-
-
-def test_evaluation_page_of_nothing(tmp_path):
-    page = page_of(report.evaluation_report(tmp_path / "page.html", evaluation() | {"per_picture": [], "pictures": 0}))
-    assert not [tag for tag, _ in page.tags if tag == "figure"]
-
-
 def test_audit_page_lists_what_was_found(tmp_path):
     findings = [
         {"severity": "serious", "where": HOSTILE, "what": "no mask"},
@@ -329,4 +240,4 @@ def test_audit_page_lists_what_was_found(tmp_path):
     ],
 )
 def test_numbers_for_people(value, expected):
-    assert report._number(value) == expected
+    assert number_text(value) == expected

@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": "Find the cells of pictures and write them in any format.",
     "count": "Count the cells of pictures, with tables, overlays and a report.",
     "evaluate": "Compare predicted cells with true ones: segmentation, detection and counting.",
+    "agree": "Compare what several people annotated: with each other, and with what they agree upon.",
 }
 
 

@@ -1,16 +1,10 @@
-"""Figures and pages to look at: what was counted, what a collection holds, how good a prediction is, what an audit found.
+"""Figures and pages to look at: what was counted, what a collection holds, what an audit found, and the tour.
 
-Every page is one HTML file without any address outside itself: it opens without a network, on a telephone and on paper. Figures
-come as SVG and PNG whose bytes depend on the values alone.
+How good a prediction is, and how well people agree, is shown by :mod:`fncells.evaluation_report`.
 """
 
-import base64
-import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -20,29 +14,23 @@ from numpy.typing import NDArray
 
 import fncells
 from fncells import files
-from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
-from fncells.evaluation import match_iou
-from fncells.images import read_picture
+from fncells.figures import COLOURS, INK, Drawing, drawn, figure_of
 from fncells.measure import MEASURE_TITLES, table1_frame, table1_markdown
-from fncells.overlay import FOUND, MISSED, WRONG, comparison, shrunk
+from fncells.overlay import shrunk
+from fncells.pages import MOST_THUMBNAILS, Shown, environment, jpeg_address, number_text
 from fncells.statistics import Description
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jinja2 import Environment
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = [
     "Drawing",
-    "agreement_figure",
     "audit_report",
-    "compare",
     "composition_figure",
     "count_report",
     "distribution_figures",
-    "evaluation_report",
     "preview_figure",
     "stats_report",
     "tour_page",
@@ -50,46 +38,12 @@ __all__ = [
 
 # The collections are named after hues; these differ in lightness too, so that no kind of colour vision confuses them.
 _COLLECTION_COLOURS = {"green": "#009e73", "red": "#b2332a", "yellow": "#dba800"}
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito
-_INK, _FAINT, _LINE = "#1f2328", "#59636e", "#d0d7de"
 _PARTITION_SHADES = {"trainval": 1.0, "test": 0.6, "unlabelled": 0.25}
 
-_THUMBNAIL_WIDTH = 900
-_MOST_THUMBNAILS = 60  # some 6 MB of page; the other overlays lie beside it
 _MOST_BINS = 60
 
 
 # -------------------------------------------------------------------------------------------------------------- figures
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure in both of its forms.
-
-    Attributes
-    ----------
-    name
-        File name without suffix.
-    caption
-        What it shows, in a sentence; it also stands for the figure where that cannot be seen.
-    svg, png
-        The files' content.
-    """
-
-    name: str
-    caption: str
-    svg: bytes
-    png: bytes
-
-    @property
-    def address(self) -> str:
-        """The SVG as an address that holds it whole, so that nothing in it can touch the page around it."""
-        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg).decode()}"
-
-    def write(self, folder: Path) -> None:
-        """Write ``name.svg`` and ``name.png`` into a folder."""
-        files.write_bytes(folder / f"{self.name}.svg", self.svg)
-        files.write_bytes(folder / f"{self.name}.png", self.png)
 
 
 def composition_figure(composition: Mapping[str, Mapping[str, int]]) -> Drawing:
@@ -100,7 +54,7 @@ def composition_figure(composition: Mapping[str, Mapping[str, int]]) -> Drawing:
     composition
         Number of pictures by collection and partition.
     """
-    with _figure(6.4, 0.9 + 0.52 * len(composition)) as figure:
+    with figure_of(6.4, 0.9 + 0.52 * len(composition)) as figure:
         axes = figure.add_subplot()
         most = max((sum(parts.values()) for parts in composition.values()), default=0) or 1
         for row, (collection, parts) in enumerate(composition.items()):
@@ -111,7 +65,7 @@ def composition_figure(composition: Mapping[str, Mapping[str, int]]) -> Drawing:
         axes.set_xlim(0, most * 1.08)
         axes.set_xlabel("pictures")
         axes.tick_params(axis="y", length=0)
-        return _drawn(figure, "composition", "Pictures in each collection, by partition.")
+        return drawn(figure, "composition", "Pictures in each collection, by partition.")
 
 
 def distribution_figures(values: Mapping[str, Mapping[str, Sequence[float]]]) -> list[Drawing]:
@@ -140,7 +94,7 @@ def preview_figure(pictures: Mapping[str, Sequence[tuple[str, NDArray[np.uint8]]
         By group, captions and uint8 pictures, shape (h, w) or (h, w, 3).
     """
     columns = max((len(row) for row in pictures.values()), default=1) or 1
-    with _figure(2.5 * columns, 2.15 * max(1, len(pictures))) as figure:
+    with figure_of(2.5 * columns, 2.15 * max(1, len(pictures))) as figure:
         grid = figure.subplots(max(1, len(pictures)), columns, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
@@ -148,41 +102,7 @@ def preview_figure(pictures: Mapping[str, Sequence[tuple[str, NDArray[np.uint8]]
             for axes, (caption, pixels) in zip(line, row, strict=False):
                 axes.imshow(shrunk(pixels, 640), cmap="gray" if pixels.ndim == 2 else None, interpolation="nearest")
                 axes.set_title(f"{group}: {caption}", fontsize=8, loc="left")
-        return _drawn(figure, "preview", f"Pictures of {_listed(pictures)}.")
-
-
-def agreement_figure(counts: Sequence[tuple[int, int]]) -> Drawing:
-    """Draw predicted against true numbers of cells, and their difference against their mean (Bland and Altman).
-
-    Parameters
-    ----------
-    counts
-        True and predicted number of cells of each picture.
-    """
-    true, predicted = (np.array(side, dtype=np.float64) for side in zip(*counts, strict=True))
-    with _figure(7.2, 3.2) as figure:
-        left, right = figure.subplots(1, 2)
-        most = max(true.max(), predicted.max(), 1) * 1.05
-        left.plot([0, most], [0, most], color=_LINE, linewidth=1, zorder=0)
-        _dots(left, true, predicted)
-        left.set(xlim=(0, most), ylim=(0, most), xlabel="true cells", ylabel="predicted cells")
-        left.set_aspect("equal", adjustable="box")
-        difference = predicted - true
-        _dots(right, (true + predicted) / 2, difference)
-        bias, spread = difference.mean(), 1.96 * difference.std(ddof=1) if len(difference) > 1 else 0.0
-        for height, style in ((bias, "-"), (bias - spread, ":"), (bias + spread, ":")):
-            right.axhline(height, color=_FAINT, linewidth=0.9, linestyle=style)
-        right.axhline(0, color=_LINE, linewidth=1, zorder=0)
-        right.set(xlabel="mean of true and predicted", ylabel="predicted − true")
-        caption = (
-            "Predicted against true numbers of cells, a dot a picture; right: their difference, with its mean (line) and 95 % "
-            "limits of agreement (dotted)."
-        )
-        return _drawn(figure, "agreement", caption)
-
-
-def _dots(axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
-    axes.scatter(x, y, s=16, color=_COLOURS[0], alpha=0.6, linewidths=0)
+        return drawn(figure, "preview", f"Pictures of {_listed(pictures)}.")
 
 
 def _stacked_bar(axes: "Axes", row: int, parts: Mapping[str, int], colour: str, most: int) -> None:
@@ -200,20 +120,20 @@ def _distribution(measure: str, groups: Mapping[str, Sequence[float]]) -> Drawin
     label = MEASURE_TITLES.get(measure, measure)
     known = {name: _finite(values) for name, values in groups.items()}
     edges = list(_edges(known.values()))
-    with _figure(6.4, 0.7 + 1.25 * max(1, len(known))) as figure:
+    with figure_of(6.4, 0.7 + 1.25 * max(1, len(known))) as figure:
         panels = figure.subplots(max(1, len(known)), 1, sharex=True, squeeze=False)[:, 0]
         for row, (axes, (name, values)) in enumerate(zip(panels, known.items(), strict=False)):
             axes.hist(values, bins=edges, color=_colour(name, row), edgecolor="white", linewidth=0.4)
             axes.set_title(_told(name, values), loc="right", fontsize=8, pad=3)
             if len(values):
-                axes.axvline(float(np.median(values)), color=_INK, linewidth=1, linestyle="--")
+                axes.axvline(float(np.median(values)), color=INK, linewidth=1, linestyle="--")
                 axes.yaxis.get_major_locator().set_params(integer=True, nbins=4)
             else:
                 axes.set_yticks([])
         panels[-1].set_xlabel(label)
         figure.supylabel("number", fontsize=9)
         plain = "".join(character if character.isalnum() else "_" for character in measure).strip("_")
-        return _drawn(figure, f"distribution_{plain}", f"Distribution of {label}; dashed: the median.")
+        return drawn(figure, f"distribution_{plain}", f"Distribution of {label}; dashed: the median.")
 
 
 def _told(name: str, values: NDArray[np.float64]) -> str:
@@ -246,7 +166,7 @@ def _edges(groups: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _colour(name: str, position: int) -> str:
-    return _COLLECTION_COLOURS.get(name, _COLOURS[position % len(_COLOURS)])
+    return _COLLECTION_COLOURS.get(name, COLOURS[position % len(COLOURS)])
 
 
 def _blend(colour: str, share: float) -> str:
@@ -257,54 +177,10 @@ def _blend(colour: str, share: float) -> str:
 
 def _legible_on(colour: str) -> str:
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else _INK
-
-
-@contextmanager
-def _figure(width: float, height: float) -> Iterator["Figure"]:
-    """Give a figure in inches, in a style of our own whatever the user's configuration says."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    style = {
-        **mpl.rcParamsDefault,
-        "font.family": ["DejaVu Sans"],
-        "font.size": 9,
-        "svg.hashsalt": "fncells",
-        "svg.fonttype": "path",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.edgecolor": _FAINT,
-        "axes.labelcolor": _INK,
-        "text.color": _INK,
-        "xtick.color": _FAINT,
-        "ytick.color": _FAINT,
-        "figure.dpi": 100,
-    }
-    style.pop("backend", None)  # looking at it would choose one, and none is needed
-    with mpl.rc_context(style):
-        yield Figure(figsize=(width, height), layout="constrained")
-
-
-def _drawn(figure: "Figure", name: str, caption: str) -> Drawing:
-    svg, png = io.BytesIO(), io.BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
-    return Drawing(name, caption, svg.getvalue(), png.getvalue())
+    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else INK
 
 
 # ---------------------------------------------------------------------------------------------------------------- pages
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A picture in a gallery; ``file`` is its full-size file beside the page, where there is one."""
-
-    name: str
-    anchor: str
-    caption: str
-    address: str
-    file: str | None = None
 
 
 def count_report(out: Path, command: str | None = None) -> Path:
@@ -334,7 +210,7 @@ def count_report(out: Path, command: str | None = None) -> Path:
     counted = [row for row in rows if row["status"] != "failed"]
     gallery, left_out = _gallery(out, counted)
     anchors = {shown.name: shown.anchor for shown in gallery}
-    page = _environment().get_template("count.html.j2")
+    page = environment().get_template("count.html.j2")
     text = page.render(
         title="Cell counts",
         version=fncells.__version__,
@@ -376,7 +252,7 @@ def stats_report(out: Path, description: Description) -> Path:
     table = table1_frame(description.table)
     files.write_csv(out / "table1.csv", table)
     files.write_text(out / "table1.md", table1_markdown(description.table))
-    page = _environment().get_template("stats.html.j2")
+    page = environment().get_template("stats.html.j2")
     text = page.render(
         title="Collection statistics",
         version=fncells.__version__,
@@ -387,78 +263,6 @@ def stats_report(out: Path, description: Description) -> Path:
     )
     files.write_text(out / "report.html", text)
     return out / "report.html"
-
-
-def compare(
-    truth: Iterable[AnnotatedImage], prediction: Iterable[AnnotatedImage], pictures: Mapping[str, Path], iou: float
-) -> dict[str, NDArray[np.uint8]]:
-    """Draw the found, missed and wrong cells of every picture that is at hand.
-
-    Parameters
-    ----------
-    truth, prediction
-        Cells, paired by the names of their pictures without suffix; a true picture without prediction is left out.
-    pictures
-        The pictures by name; only the name without suffix counts.
-    iou
-        Least IoU of a pair.
-
-    Returns
-    -------
-    dict
-        What :func:`evaluation_report` takes, by the names of the true pictures.
-    """
-    by_stem = {PurePosixPath(name).with_suffix("").as_posix(): path for name, path in pictures.items()}
-    predicted = {image.stem: image for image in prediction}
-    overlays = {}
-    for true in truth:
-        if true.stem not in by_stem or true.stem not in predicted:
-            continue
-        picture = read_picture(by_stem[true.stem])
-        height, width = picture.pixels.shape[:2]
-        sides = (true.with_shape((height, width)), predicted[true.stem].with_shape((height, width)))
-        pairs = [(int(one), int(other)) for one, other in match_iou(*sides, iou).pairs]
-        overlays[true.name] = comparison(picture.pixels, *sides, pairs)
-    return overlays
-
-
-def evaluation_report(
-    path: Path, evaluation: Mapping[str, Any], overlays: Mapping[str, NDArray[np.uint8]] | None = None
-) -> Path:
-    """Make a page of how good predictions are: Table 2, every picture with the worst first, and pictures of the errors.
-
-    Parameters
-    ----------
-    path
-        The page to write.
-    evaluation
-        What ``fncells evaluate --json`` prints.
-    overlays
-        By picture, what :func:`fncells.overlay.comparison` draws.
-
-    Returns
-    -------
-    pathlib.Path
-        The page.
-    """
-    rows = sorted(evaluation["per_picture"], key=lambda row: (-_errors(row), row["picture"]))
-    drawn = [(row, (overlays or {})[row["picture"]]) for row in rows if row["picture"] in (overlays or {})]
-    shown = [_compared(number, row, pixels) for number, (row, pixels) in enumerate(drawn[:_MOST_THUMBNAILS], 1)]
-    counts = [(row["n_true"], row["n_predicted"]) for row in rows]
-    page = _environment().get_template("evaluation.html.j2")
-    text = page.render(
-        title="Evaluation",
-        version=fncells.__version__,
-        evaluation=evaluation,
-        rows=rows,
-        figures=[agreement_figure(counts)] if counts else [],
-        gallery=shown,
-        left_out=len(drawn) - len(shown),
-        anchors={one.name: one.anchor for one in shown},
-        legend=[("found", _css(FOUND)), ("none there", _css(WRONG)), ("missed", _css(MISSED))],
-    )
-    files.write_text(path, text)
-    return path
 
 
 def tour_page(
@@ -489,7 +293,7 @@ def tour_page(
         The page.
     """
     text = (
-        _environment()
+        environment()
         .get_template("tour.html.j2")
         .render(
             title="The tour",
@@ -523,61 +327,12 @@ def audit_report(path: Path, findings: Sequence[Mapping[str, object]], subject: 
         The page.
     """
     columns = list(dict.fromkeys(key for finding in findings for key in finding))
-    page = _environment().get_template("audit.html.j2")
+    page = environment().get_template("audit.html.j2")
     text = page.render(
         title="Audit", version=fncells.__version__, subject=subject, columns=columns, findings=list(findings)
     )
     files.write_text(path, text)
     return path
-
-
-@lru_cache(maxsize=1)
-def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("fncells", "templates"),
-        autoescape=True,  # file names come from anywhere
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": _number,
-        "ratio": _ratio,
-        "interval": _interval,
-        "measure": _measure_name,
-        "statistic": _statistic,
-    }
-    return environment
-
-
-def _number(value: object, digits: int = 3) -> str:
-    """Write a number for people; unknown is a dash."""
-    if value is None or value == "":
-        return "–"
-    figure = float(str(value))
-    if not math.isfinite(figure):
-        return "–"
-    if figure == round(figure) and abs(figure) < 1e15:
-        return f"{round(figure):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    return f"{figure:.{digits}g}" if abs(figure) < 1000 else _number(round(figure))
-
-
-def _ratio(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _interval(limits: Sequence[float] | None, digits: int = 2) -> str:
-    return "" if limits is None else f"{limits[0]:.{digits}f} to {limits[1]:.{digits}f}"
-
-
-def _measure_name(measure: str) -> str:
-    return MEASURE_TITLES.get(measure, measure)
-
-
-def _css(colour: Iterable[int]) -> str:
-    return "#" + "".join(f"{part:02x}" for part in colour)
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -600,13 +355,13 @@ def _headline(rows: Sequence[Mapping[str, str]], counted: Sequence[Mapping[str, 
     cells = [int(row["n_cells"]) for row in counted]
     densities = [float(row["density_per_mm2"]) for row in counted if row["density_per_mm2"]]
     headline = [
-        ("cells", _number(sum(cells))),
+        ("cells", number_text(sum(cells))),
         ("pictures counted", f"{len(counted)} of {len(rows)}"),
         ("failed", str(len(rows) - len(counted))),
-        ("median a picture", _number(float(np.median(cells)) if cells else None)),
+        ("median a picture", number_text(float(np.median(cells)) if cells else None)),
     ]
     if densities:
-        headline.append(("cells / mm², mean", _number(float(np.mean(densities)))))
+        headline.append(("cells / mm², mean", number_text(float(np.mean(densities)))))
     return headline
 
 
@@ -651,33 +406,22 @@ def _count_figures(counted: Sequence[Mapping[str, str]], cells: "pd.DataFrame") 
     return drawings + distribution_figures({measure: sizes})
 
 
-def _gallery(out: Path, counted: Sequence[Mapping[str, str]]) -> tuple[list[_Shown], int]:
+def _gallery(out: Path, counted: Sequence[Mapping[str, str]]) -> tuple[list[Shown], int]:
     """Overlays on the page, those with notes first, and how many more there are beside it."""
     there = [(row, _overlay_file(row["picture"])) for row in counted]
     there = [(row, file) for row, file in there if (out / file).is_file()]
     shown = []
-    for position, (row, file) in enumerate(there[:_MOST_THUMBNAILS], 1):
+    for position, (row, file) in enumerate(there[:MOST_THUMBNAILS], 1):
         pixels = cv2.imdecode(np.fromfile(out / file, dtype=np.uint8), cv2.IMREAD_COLOR)
         if pixels is not None:
-            caption = f"{_number(row['n_cells'])} cells" + (f" · {row['notes']}" if row["notes"] else "")
+            caption = f"{number_text(row['n_cells'])} cells" + (f" · {row['notes']}" if row["notes"] else "")
             rgb = np.asarray(pixels[..., ::-1], dtype=np.uint8)
-            shown.append(_Shown(row["picture"], f"p{position}", caption, _jpeg_address(rgb), file))
-    return shown, max(0, len(there) - _MOST_THUMBNAILS)
+            shown.append(Shown(row["picture"], f"p{position}", caption, jpeg_address(rgb), file))
+    return shown, max(0, len(there) - MOST_THUMBNAILS)
 
 
 def _overlay_file(picture: str) -> str:
     return f"overlays/{PurePosixPath(picture).with_suffix('')}.png"
-
-
-def _compared(number: int, row: Mapping[str, Any], pixels: NDArray[np.uint8]) -> _Shown:
-    caption = f"{row['n_true']} true, {row['n_predicted']} predicted cells"
-    return _Shown(row["picture"], f"p{number}", caption, _jpeg_address(pixels))
-
-
-def _jpeg_address(rgb: NDArray[np.uint8]) -> str:
-    small = np.ascontiguousarray(shrunk(rgb, _THUMBNAIL_WIDTH)[..., ::-1])
-    _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 82])
-    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
 
 
 def _command(record: Mapping[str, object]) -> str:
@@ -695,16 +439,6 @@ def _command(record: Mapping[str, object]) -> str:
     return " ".join(words)
 
 
-def _errors(row: Mapping[str, Any]) -> int:
-    return int(row["detection"]["fp"] + row["detection"]["fn"])
-
-
 def _in_order_of_titles(measures: "pd.Series[str]") -> "pd.Series[int]":
     order = {measure: place for place, measure in enumerate(MEASURE_TITLES)}
     return measures.map(order)
-
-
-def _statistic(value: float | None, name: str) -> str:
-    if value is None or not math.isfinite(value):
-        return "–"
-    return str(round(value)) if name == "count" else f"{value:.2f}"

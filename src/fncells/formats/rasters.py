@@ -38,20 +38,17 @@ _LARGEST_LABEL = np.iinfo(np.int32).max
 
 
 ENDINGS = (
-    "_cp_masks",  # Cellpose
-    "_masks",
-    "_mask",
-    "_labels",
-    "_label",
-    "-labelled",  # QuPath's export of labelled pictures
-    "-labels",
-    "_Simple Segmentation",  # ilastik
-    "_Object Identities",
-    "_Object Predictions",
-    "_predictions",
-    "_prediction",
-    "_segmentation",
-    "_seg",
+    *("_cp_masks",),  # Cellpose
+    *("_label_image", "_labels", "_label", "_instances", "_masks", "_mask", "_Objects", "_objects"),  # as people say
+    *("-labelled", "-labels"),  # QuPath's export of labelled pictures
+    *(
+        "_Object Identities",
+        "_Object-Identities",
+        "_Object_Identities",
+        "_Object Predictions",
+        "_Simple Segmentation",
+    ),  # ilastik
+    *("_predictions", "_prediction", "_segmentation", "_seg"),
 )
 """What tools and people append to a picture's name for that of its masks or labels."""
 
