@@ -4,9 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import matching, network, tracing
+from benchmarks import matching, measuring, network, tracing
 
-BENCHMARKS = {"matching": matching.run, "network": network.run, "tracing": tracing.run}
+BENCHMARKS = {
+    "matching": matching.run,
+    "measuring": measuring.run,
+    "network": network.run,
+    "tracing": tracing.run,
+}
 
 
 def main(arguments: Sequence[str]) -> None:
