@@ -7,15 +7,16 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from fncells.archive import INDEX_NAME, index_frame, path_of, write_index
 from fncells.audit import audit_annotations, audit_archive
 from fncells.audit.likeness import Portrait, duplicate_findings
 from fncells.audit.outlines import Measured, size_findings
-from fncells.cells import AnnotatedImage, Cell
+from fncells.cells import AnnotatedImage, Cell, trace
 from fncells.errors import InputError
 from fncells.formats import read_annotations, write_annotations
-from fncells.images import Picture, read_picture, write_png
+from fncells.images import Picture, read_picture, tags_text, write_png
 from fncells.ingest import BuildSettings, build
 from fncells.synthetic import synthesise
 
@@ -25,6 +26,12 @@ SHEET = {"trainval": ("1", "2", "3"), "test": ("4", "5"), "unlabelled": ("6",)}
 
 def put_png(path, pixels):
     write_png(path, Picture(path.name, pixels))
+
+
+def put_picture(path, pixels, make="NIKON", description=None):
+    exif = Image.Exif()
+    exif.update({271: make, 272: "E4500"} | ({} if description is None else {270: description}))
+    write_png(path, Picture(path.name, pixels, exif=exif.tobytes().removeprefix(b"Exif\0\0")))
 
 
 def scenery(seed, shape=SHAPE):
@@ -75,6 +82,12 @@ def rows():
                 "original_name": f"Mar{stem}bS1C1R1_LHl_200x_g.TIF",
                 "dataset": "green",
                 "partition": partition,
+                "species": "mouse",
+                "animal": f"MAR{stem}b",
+                "area": "LH",
+                "side": "l",
+                "width": SHAPE[1],
+                "height": SHAPE[0],
                 "pixel_size_um": 1.0,
                 "n_cells": None if partition == "unlabelled" else 5,
             }
@@ -99,10 +112,10 @@ def clean(tmp_path_factory):
     root = tmp_path_factory.mktemp("clean")
     for partition, stems in SHEET.items():
         for stem in stems:
-            put_png(root / path_of("images", "green", partition, stem), scenery(int(stem)))
+            put_picture(image(root, stem, partition), scenery(int(stem)))
             notes = root / path_of("metadata", "green", partition, stem)
             notes.parent.mkdir(parents=True, exist_ok=True)
-            notes.write_text("key\tvalue\n")
+            notes.write_text(tags_text(read_picture(image(root, stem, partition))))
             if partition != "unlabelled":
                 put_truth(root, partition, stem, cells_of(stem))
     put_via(root, "trainval")
@@ -155,7 +168,7 @@ def broken_mask_without_labels(root):
 
 def smaller_picture(root):
     """The mask, the label picture and the annotations were made of the larger one."""
-    put_png(image(root, "2"), scenery(2, (48, 64)))
+    put_picture(image(root, "2"), scenery(2, (48, 64)))
 
 
 def grey_mask(root):
@@ -280,20 +293,20 @@ def twin_across_partitions(root):
 
 
 def twin_turned(root):
-    put_png(image(root, "2"), np.ascontiguousarray(read_picture(image(root, "1")).pixels[::-1, ::-1]))
+    put_picture(image(root, "2"), np.ascontiguousarray(read_picture(image(root, "1")).pixels[::-1, ::-1]))
 
 
 def twin_saved_anew_across_partitions(root):
     data = cv2.imencode(".jpg", read_picture(image(root, "1")).pixels, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
-    put_png(image(root, "4", "test"), np.ascontiguousarray(cv2.imdecode(data, 1)[:, ::-1]))
+    put_picture(image(root, "4", "test"), np.ascontiguousarray(cv2.imdecode(data, 1)[:, ::-1]))
 
 
 def slice_in_both_partitions(root):
-    put_index(root, with_row(original_name="Mar4b_S1C1R1_LHl_20_y.TIF"))
+    put_index(root, with_row(original_name="Mar4b_S1C1R1_LHl_20_g.TIF", animal="Mar4b"))
 
 
 def animal_in_both_partitions(root):
-    put_index(root, with_row(original_name="Mar4bS2C1R1_LHl_200x_g.TIF"))
+    put_index(root, with_row(original_name="Mar4bS2C1R1_LHl_200x_g.TIF", animal="Mar4b"))
 
 
 def row_without_picture(root):
@@ -329,6 +342,153 @@ def lost_metadata(root):
     (root / path_of("metadata", "green", "trainval", "2")).unlink()
 
 
+def stray_picture(root):
+    """Whoever follows the layout looks for PNG files alone."""
+    (image(root, "7").with_suffix(".tif")).write_bytes(b"II*")
+
+
+def labels_without_picture(root):
+    put_png(labels(root, "128"), np.zeros(SHAPE, np.uint16))
+
+
+def metadata_without_picture(root):
+    (root / path_of("metadata", "green", "test", "77")).write_text("KEY\tVALUE\n")
+
+
+def metadata_of_another_picture(root):
+    path = root / path_of("metadata", "green", "trainval", "2")
+    path.write_text(path.read_text().replace("NIKON", "OLYMPUS"))
+
+
+def metadata_that_cannot_be_read(root):
+    (root / path_of("metadata", "green", "trainval", "2")).write_bytes(b"\xff\xfe\x00")
+
+
+def index_of_another_size(root):
+    put_index(root, with_row(width=1600, height=1200))
+
+
+def name_of_another_collection(root):
+    put_index(root, with_row(original_name="Mar2bS1C1R1_LHl_200x_r.TIF"))
+
+
+def row_of_another_animal(root):
+    put_index(root, with_row(animal="Mar31b"))
+
+
+def row_of_another_side(root):
+    put_index(root, with_row(side="r"))
+
+
+def calibration_against_the_index(root):
+    """The picture's own says half a micrometre."""
+    description = "ImageJ=1.53t\nunit=um\n"
+    exif = Image.Exif()
+    exif.update({271: "NIKON", 272: "E4500", 270: description, 282: 2.0, 283: 2.0, 296: 1})
+    picture = Picture("2.png", scenery(2), exif=exif.tobytes().removeprefix(b"Exif\0\0"))
+    write_png(image(root, "2"), picture)
+    notes = root / path_of("metadata", "green", "trainval", "2")
+    notes.write_text(tags_text(read_picture(image(root, "2"))))
+    assert read_picture(image(root, "2")).pixel_size.um == 0.5
+
+
+def print_setting_for_a_pixel_size(root):
+    put_index(root, with_row(pixel_size_um=25400 / 300))
+
+
+def pixel_of_a_centimetre(root):
+    put_index(root, with_row(pixel_size_um=10000.0))
+
+
+def pixel_size_forgotten(root):
+    put_index(root, with_row(pixel_size_um=None))
+
+
+def blank_picture(root):
+    put_picture(image(root, "2"), np.zeros((*SHAPE, 3), np.uint8))
+
+
+def blank_unlabelled_picture(root):
+    put_picture(image(root, "6", "unlabelled"), np.full((*SHAPE, 3), 7, np.uint8))
+
+
+def put_cells(root, cells):
+    """Cells of picture 2, everywhere."""
+    put_truth(root, "trainval", "2", cells)
+    put_via(root, changed={"2": cells})
+    put_index(root, with_row(n_cells=len(cells)))
+
+
+def jagged_outline(root):
+    teeth = [(20 + x, 84 if x % 2 else 79) for x in range(15)]
+    put_cells(root, (*cells_of("2"), Cell((np.array([(20, 72), *teeth, (34, 72)], dtype=float),))))
+
+
+def neighbours_drawn_as_one(root):
+    """Two round cells with a thin bridge between them, as one outline."""
+    pixels = np.zeros(SHAPE, np.uint8)
+    for centre in ((40, 70), (52, 70)):
+        cv2.circle(pixels, centre, 6, 1, -1)
+    [pair] = trace(pixels > 0)
+    put_cells(root, (*cells_of("2"), dataclasses.replace(pair, number=None)))
+
+
+def cell_in_two_places(root):
+    far = Cell((*box(10, 60).rings, *box(60, 60).rings))
+    put_cells(root, (*cells_of("2"), far))
+
+
+def cells_that_overlap(root):
+    put_cells(root, (*cells_of("2"), box(15, 16)))
+
+
+def cell_not_annotated(root):
+    """A small one beside cells that are large enough to hide it in the sum."""
+    cells = (*cells_of("2"), box(40, 60, side=3))
+    put_cells(root, cells)
+    put_via(root, changed={"2": cells[:-1]})
+
+
+def cell_not_in_the_mask(root):
+    put_via(root, changed={"2": (*cells_of("2"), box(40, 60, side=3))})
+
+
+def outline_beside_its_cell(root):
+    moved = (box(12, 13), *cells_of("2")[1:])
+    put_via(root, changed={"2": moved})
+
+
+def two_cells_annotated_as_one(root):
+    """The label picture keeps them apart."""
+    cells = (box(10, 12), box(20, 12), *cells_of("2")[2:])
+    put_truth(root, "trainval", "2", cells)
+    joined = Cell((np.array([[10.0, 12], [29, 12], [29, 21], [10, 21]]),))
+    put_via(root, changed={"2": (joined, *cells_of("2")[2:])})
+
+
+def another_format_with_other_cells(root):
+    """In sum the pixels are the same, and so is the mask; one format has a cell where the other has two."""
+    neighbours_merged(root)
+    put_via(root, changed={"2": (box(10, 12), box(20, 12), *cells_of("2")[2:])})
+    joined = Cell((np.array([[10.0, 12], [29, 12], [29, 21], [10, 21]]),))
+    told = {stem: cells_of(stem) for stem in SHEET["trainval"]} | {"2": (joined, *cells_of("2")[2:])}
+    path = root / "green/trainval/ground_truths/CSV/cells.csv"
+    write_annotations(path, [annotated(stem, cells) for stem, cells in told.items()], "via-csv")
+
+
+def dot_on_a_cell(root):
+    put_via(root, changed={"2": (*cells_of("2"), Cell((np.array([[14.0, 16]]),), source_shape="point"))})
+
+
+def same_number_in_both_partitions(root):
+    """Whoever looks the number up in the index finds one of two pictures."""
+    put_picture(image(root, "2", "test"), scenery(77))
+    shutil.copy(root / path_of("metadata", "green", "trainval", "2"), root / path_of("metadata", "green", "test", "2"))
+    put_truth(root, "test", "2", cells_of("2"))
+    images = [annotated(stem, cells_of(stem)) for stem in ("2", *SHEET["test"])]
+    write_annotations(via_path(root, "test"), images, "via")
+
+
 VIA = "green/trainval/ground_truths/VIA/annotations_green_trainval.json"
 FAULTS = [
     (orphan_mask, "serious", "mask-without-picture", "green/trainval/ground_truths/masks/128.png"),
@@ -347,7 +507,7 @@ FAULTS = [
     (slip_at_a_corner, "minor", "crossing-edges", VIA),
     (outline_of_two_points, "minor", "no-area", VIA),
     (cell_drawn_twice, "serious", "drawn-twice", VIA),
-    (mask_of_an_older_version, "serious", "mask-disagreement", VIA),
+    (mask_of_an_older_version, "serious", "cell-not-annotated", VIA),
     (mask_slightly_off, "minor", "mask-disagreement", VIA),
     (neighbours_merged, "minor", "merged-cells", VIA),
     (picture_not_annotated, "serious", "picture-without-annotations", VIA),
@@ -367,6 +527,32 @@ FAULTS = [
     (row_with_another_count, "minor", "index-count", INDEX_NAME),
     (broken_index, "serious", "unreadable", INDEX_NAME),
     (lost_metadata, "minor", "metadata-missing", "green/trainval/images/2.png"),
+    (stray_picture, "minor", "picture-passed-over", "green/trainval/images/7.tif"),
+    (labels_without_picture, "minor", "labels-without-picture", "green/trainval/ground_truths/labels/128.png"),
+    (metadata_without_picture, "minor", "metadata-without-picture", "green/test/metadata/77.txt"),
+    (metadata_of_another_picture, "minor", "metadata-mismatch", "green/trainval/metadata/2.txt"),
+    (metadata_that_cannot_be_read, "minor", "metadata-mismatch", "green/trainval/metadata/2.txt"),
+    (index_of_another_size, "serious", "index-size", INDEX_NAME),
+    (name_of_another_collection, "minor", "index-name", INDEX_NAME),
+    (row_of_another_animal, "minor", "index-name", INDEX_NAME),
+    (row_of_another_side, "minor", "index-name", INDEX_NAME),
+    (calibration_against_the_index, "serious", "pixel-size-disagreement", INDEX_NAME),
+    (print_setting_for_a_pixel_size, "serious", "pixel-size-implausible", "green/trainval/images/2.png"),
+    (pixel_of_a_centimetre, "serious", "pixel-size-implausible", "green/trainval/images/2.png"),
+    (pixel_size_forgotten, "note", "pixel-size-missing", "green/trainval/images/2.png"),
+    (blank_picture, "serious", "blank-picture", "green/trainval/images/2.png"),
+    (blank_unlabelled_picture, "minor", "blank-picture", "green/unlabelled/images/6.png"),
+    (jagged_outline, "note", "rough-outline", "green/trainval/ground_truths/masks/2.png"),
+    (neighbours_drawn_as_one, "note", "perhaps-merged", "green/trainval/ground_truths/masks/2.png"),
+    (cell_in_two_places, "minor", "cell-in-parts", "green/trainval/ground_truths/labels/2.png"),
+    (cells_that_overlap, "minor", "overlapping-cells", VIA),
+    (cell_not_annotated, "serious", "cell-not-annotated", VIA),
+    (cell_not_in_the_mask, "serious", "cell-not-in-mask", VIA),
+    (outline_beside_its_cell, "serious", "mask-disagreement", VIA),
+    (two_cells_annotated_as_one, "minor", "other-cells", VIA),
+    (another_format_with_other_cells, "minor", "formats-disagree", "green/trainval/ground_truths/CSV"),
+    (dot_on_a_cell, "serious", "dot-on-cell", VIA),
+    (same_number_in_both_partitions, "serious", "number-twice", "green/test/images/2.png"),
 ]  # fmt: skip
 
 
@@ -432,7 +618,8 @@ def test_a_fault_with_consequences_is_found_with_them(archive, plant, expected):
 
 
 def test_checksums_tell_what_was_changed_lost_or_added(archive):
-    (archive / "green" / "trainval" / "metadata" / "1.txt").write_text("other\n")
+    with (archive / "green" / "trainval" / "metadata" / "1.txt").open("a") as file:
+        file.write("Exif.Image.Artist\tme\n")
     (archive / "green" / "unlabelled" / "metadata" / "6.txt").unlink()
     (archive / "green" / "unlabelled" / "metadata").rmdir()
     (archive / "notes.txt").write_text("mine")
