@@ -343,12 +343,15 @@ class Feret(NamedTuple):
         the smallest angle.
     convex_area
         Pixels of the convex hull.
+    convex_perimeter
+        Length of the hull's outline, in pixels.
     """
 
     largest: Numbers
     smallest: Numbers
     angle: Numbers
     convex_area: Integers
+    convex_perimeter: Numbers
 
 
 def ferets(spans: Spans) -> Feret:
@@ -483,7 +486,7 @@ def _calipers(polygons: _Polygons, convex_area: Integers) -> Feret:
     cell, start, x, y = polygons
     number = len(start) - 1
     if not number:
-        return Feret(np.empty(0), np.empty(0), np.empty(0), convex_area)
+        return Feret(np.empty(0), np.empty(0), np.empty(0), convex_area, np.empty(0))
     following = _following(cell, number)
     along_x, along_y = x[following] - x, y[following] - y
     turn = np.arctan2(-along_y, along_x)  # grows along each polygon
@@ -498,9 +501,12 @@ def _calipers(polygons: _Polygons, convex_area: Integers) -> Feret:
             dx, dy = x[far] - x[near], y[far] - y[near]
             apart.append(dx * dx + dy * dy)
             angles.append((dx, dy))
-    smallest = np.minimum.reduceat(np.maximum.reduce(across) / np.hypot(along_x, along_y), start[:-1]) / 2
+    edge = np.hypot(along_x, along_y)
+    smallest = np.minimum.reduceat(np.maximum.reduce(across) / edge, start[:-1]) / 2
+    perimeter = np.add.reduceat(edge, start[:-1]) / 2
     squared = np.maximum.reduceat(np.maximum.reduce(apart), start[:-1])
-    return Feret(np.sqrt(squared) / 2, smallest, _directions(cell, squared, apart, angles), convex_area)
+    angle = _directions(cell, squared, apart, angles)
+    return Feret(np.sqrt(squared) / 2, smallest, angle, convex_area, perimeter)
 
 
 def _directions(

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fncells.audit.finding import Finding
+from fncells.audit.finding import Finding, Severity
 
 __all__ = ["Portrait", "duplicate_findings"]
 
@@ -109,6 +109,6 @@ def _turned(block: NDArray[np.float32], turn: int) -> NDArray[np.float32]:
 def _finding(one: Portrait, other: Portrait, kind: str, how: str) -> Finding:
     leak = {one.partition, other.partition} == {"trainval", "test"}
     meaning = "it was trained on and tests itself" if leak else "its cells count twice"
-    return Finding(
-        "serious" if leak else "minor", kind, one.file, None, f"{how} {other.file}: {meaning}", "remove one of the two"
-    )
+    severity: Severity = "serious" if leak else "minor"
+    pictures = (one.file, other.file)
+    return Finding(severity, kind, one.file, None, f"{how} {other.file}: {meaning}", "remove one of the two", pictures)
