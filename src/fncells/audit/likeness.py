@@ -95,7 +95,8 @@ def _near(portraits: Sequence[Portrait]) -> Iterator[Finding]:
         best = np.max([_turned(block, turn) @ features[: start + len(block)].T for turn in range(8)], axis=0)
         for row, column in zip(*np.nonzero(best > _ALIKE), strict=True):
             if column < start + row:
-                how = f"the same picture, to {100 * best[row, column]:.0f} %, turned, mirrored or saved anew, as"
+                share = f"{100 * best[row, column]:.0f} %"
+                how = f"alike to {share} (turned, mirrored, saved anew, or the next focal plane):"
                 yield _finding(portraits[start + int(row)], portraits[int(column)], "near-duplicate", how)
 
 
