@@ -250,8 +250,9 @@ def stats(
         from fncells.report import stats_report
 
         stats_report(out, description)
+    _name_failures(description.failed)
     common.result(description.table, table1_markdown(description.table))
-    return 0
+    return 1 if description.failed else 0
 
 
 def measure(

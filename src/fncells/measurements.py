@@ -11,7 +11,7 @@ from fncells import files
 from fncells.archive import Archive, Sample
 from fncells.cells import AnnotatedImage
 from fncells.errors import FncellsError, InputError
-from fncells.formats import read_annotations
+from fncells.formats import read_annotations, recognise
 from fncells.formats.pictures import PictureFolder
 from fncells.images import PixelSize, read_picture
 from fncells.measure import measure_cells, summarise
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["MeasureSummary", "PictureRow", "measure_source"]
+
+_RASTERS = ("masks", "labels")
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,10 @@ def _jobs(source: Path, images: Path | None, pixel_size: PixelSize | None) -> It
                     yield _Job(name, sample, sample.picture_path, pixel_size)
             return
     pictures = None if images is None else PictureFolder(images)
-    for image in read_annotations(source, images=images):
+    format_name = recognise(source)
+    # Label pictures and masks know their size; one that differs from its picture's fails alone.
+    shapes = None if format_name in _RASTERS else images
+    for image in read_annotations(source, format_name, shapes):
         found = None if pictures is None else pictures.find(image.name)
         yield _Job(image.name, image, None if found is None else found.path, pixel_size)
 

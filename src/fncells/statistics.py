@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fncells import files
 from fncells.archive import Archive, Sample
+from fncells.cells import AnnotatedImage
 from fncells.challenges import CHALLENGES, PictureChallenges, difficulties, picture_challenges
 from fncells.errors import InputError
 from fncells.images import display_rgb
@@ -43,6 +44,8 @@ class Description:
         Its rank among the pictures of its collection, 0 to 1, in the same order.
     hardest
         By collection, the hardest picture of each challenge with its cells outlined, uint8 RGB (figure 5).
+    failed
+        Reasons by the files that could not be read; they are left out of all the rest.
     """
 
     table: Table1
@@ -52,6 +55,7 @@ class Description:
     challenges: Sequence[PictureChallenges] = ()
     difficulty: Sequence[float] = ()
     hardest: Mapping[str, Sequence[Caption]] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 def describe(
@@ -76,8 +80,13 @@ def describe(
     """
     samples = archive.samples()
     labelled = [sample for sample in samples if sample.mask_path is not None]
-    work = joblib.Parallel(n_jobs=workers, return_as="generator")(joblib.delayed(_summary)(one) for one in labelled)
-    summaries = list(files.progress(work, len(labelled), "measuring"))
+    work = joblib.Parallel(n_jobs=workers, return_as="generator")(
+        joblib.delayed(_summary)(one, challenges) for one in labelled
+    )
+    found = list(zip(labelled, files.progress(work, len(labelled), "measuring"), strict=True))
+    failed = {_name(archive, sample): why for sample, why in found if isinstance(why, str)}
+    summaries = [one for _, one in found if not isinstance(one, str)]
+    labelled = [sample for sample, one in found if not isinstance(one, str)]
     table = table1(summaries, counts)
     hard = _challenges(labelled, workers) if challenges else []
     difficulty = difficulties(hard)
@@ -89,11 +98,34 @@ def describe(
         challenges=hard,
         difficulty=difficulty,
         hardest=_hardest(labelled, hard, difficulty) if hard else {},
+        failed=failed,
     )
 
 
-def _summary(sample: Sample) -> PictureSummary:
-    return summarise(sample.read_cells(), sample.collection, sample.pixel_size)
+def _name(archive: Archive, sample: Sample) -> str:
+    return sample.picture_path.relative_to(archive.root).as_posix()
+
+
+def _summary(sample: Sample, with_picture: bool) -> PictureSummary | str:
+    """Measure what Table 1 needs, or give the reason why that cannot be done."""
+    try:
+        cells = sample.read_cells()
+        if with_picture:
+            _check_fit(sample, cells)
+        return summarise(cells, sample.collection, sample.pixel_size)
+    except InputError as error:
+        return str(error)
+
+
+def _check_fit(sample: Sample, cells: AnnotatedImage) -> None:
+    shape = sample.read_picture().pixels.shape[:2]
+    if cells.shape != shape:
+        raise InputError(
+            sample.picture_path,
+            expected=f"a picture of {cells.shape} pixels, as its ground truth has",
+            found=f"one of {shape}",
+            advice="run `fncells check` on the archive",
+        )
 
 
 def _challenges(labelled: Sequence[Sample], workers: int) -> list[PictureChallenges]:
@@ -121,15 +153,7 @@ def _looked_at(work: Sequence[tuple[Sample, tuple[float, float] | None]], worker
 
 
 def _challenge(sample: Sample, yardstick: tuple[float, float] | None) -> PictureChallenges:
-    picture, cells = sample.read_picture(), sample.read_cells()
-    if cells.shape != picture.pixels.shape[:2]:
-        raise InputError(
-            sample.picture_path,
-            expected=f"a picture of {cells.shape} pixels, as its ground truth has",
-            found=f"one of {picture.pixels.shape[:2]}",
-            advice="run `fncells check` on the archive",
-        )
-    return picture_challenges(cells, picture.pixels, sample.collection, yardstick)
+    return picture_challenges(sample.read_cells(), sample.read_picture().pixels, sample.collection, yardstick)
 
 
 def _hardest(
