@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import shutil
+import tracemalloc
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -581,6 +583,10 @@ def test_a_planted_fault_is_found_and_nothing_else(archive, plant, severity, kin
     assert findings[0].advice
 
 
+def test_at_least_25_kinds_of_faults_are_planted():
+    assert len({kind for _, _, kind, _ in FAULTS}) >= 25
+
+
 @pytest.mark.parametrize(
     ("plant", "expected"),
     [
@@ -624,6 +630,28 @@ def test_a_fault_with_consequences_is_found_with_them(archive, plant, expected):
     plant(archive)
     put_checksums(archive)
     assert sorted(found(audit_archive(archive))) == sorted(expected)
+
+
+def test_workers_do_not_change_what_is_found(archive):
+    for plant in (bow_tie, twin_turned, blank_unlabelled_picture, broken_mask, orphan_mask, animal_in_both_partitions):
+        plant(archive)
+    alone = audit_archive(archive)
+    assert len(alone) > 6
+    assert audit_archive(archive, workers=2) == alone
+
+
+def test_findings_know_the_picture_that_shows_them(archive):
+    annotation_outside(archive)
+    put_checksums(archive)
+    [finding] = audit_archive(archive)
+    assert finding.pictures == ("green/trainval/images/2.png",)
+    assert len(finding.points) == 1
+    hollow_cell(archive)
+    twin_turned(archive)
+    found = {one.kind: one for one in audit_archive(archive)}
+    assert found["hole"].pictures == ("green/trainval/images/2.png",)
+    assert found["hole"].points == ((14.5, 16.5),)
+    assert found["near-duplicate"].pictures == ("green/trainval/images/2.png", "green/trainval/images/1.png")
 
 
 def test_checksums_tell_what_was_changed_lost_or_added(archive):
@@ -773,6 +801,23 @@ def test_annotations_that_end_in_nonsense_are_told(tmp_path):
         audit_annotations(tmp_path / "b.csv")
 
 
+def test_pictures_that_are_annotated_twice_are_told(pictures, tmp_path):
+    shutil.copy(pictures / "1.png", pictures / "2.png")
+    write_annotations(tmp_path / "a.json", [annotated(stem, cells_of(stem)) for stem in ("1", "2", "3")], "via")
+    [finding] = audit_annotations(tmp_path / "a.json", pictures)
+    assert (finding.kind, finding.file, finding.pictures) == ("duplicate-picture", "2.png", ("2.png", "1.png"))
+
+
+def test_label_pictures_are_judged_by_their_parts(pictures, tmp_path):
+    far = Cell((*box(10, 60).rings, *box(40, 60).rings))
+    write_annotations(
+        tmp_path / "truth", [annotated(stem, (far, *cells_of(stem))) for stem in ("1", "2", "3")], "labels"
+    )
+    findings = audit_annotations(tmp_path / "truth", pictures)
+    assert found(findings) == [("minor", "cell-in-parts", f"{stem}.png") for stem in ("1", "2", "3")]
+    assert findings[0].pictures == ("1.png",)
+
+
 def test_crossings_in_outlines_far_beyond_any_picture_are_serious(tmp_path):
     wide = Cell((np.array([[0.0, 0], [9e5, 9e5], [9e5, 0], [0, 9e5]]),))
     write_annotations(tmp_path / "a.json", [AnnotatedImage("1.png", None, (wide,))], "via")
@@ -799,6 +844,32 @@ def test_sizes_are_held_against_table_1_where_pixels_are_calibrated():
     # The same areas in pixels of half a micrometre are small for red cells, and usual for yellow ones.
     assert [one.kind for one in size_findings("red", [measured([40] * 30, 0.5)])] == ["odd-size"]
     assert not list(size_findings("yellow", [measured([400] * 30, 0.5)]))
+
+
+def test_long_thin_cells_are_odd_however_small_their_area():
+    [finding] = size_findings("green", [measured([72] * 30, 1.0), measured([72], 1.0, elongation=5)])
+    assert (finding.severity, finding.kind) == ("minor", "odd-size")
+    assert "5.48 to 21.21 µm of Feret diameter" in finding.why
+    [finding] = size_findings(None, [measured([72] * 30, None), measured([72], None, elongation=5)])
+    assert (finding.severity, finding.kind) == ("note", "odd-size")
+
+
+def test_outlines_are_rough_by_the_measure_of_their_collection():
+    smooth = measured([400] * 30, None)
+    [finding] = size_findings(None, [smooth, measured([400], None, roughness=1.5)])
+    assert (finding.severity, finding.kind, finding.pictures) == ("note", "rough-outline", ("picture.png",))
+    assert not list(size_findings(None, [smooth, measured([400], None, roughness=1.2)]))
+    small = measured([70] * 30, None), measured([45], None, roughness=1.5)
+    assert not list(size_findings(None, small))
+    # Where processes are usual, they are no news.
+    assert not list(size_findings(None, [measured([400], None, roughness=rough) for rough in np.linspace(1, 2, 60)]))
+
+
+def test_large_cells_that_look_like_two_are_told_and_small_ones_are_not():
+    usual = measured([400] * 30, None)
+    [finding] = size_findings(None, [usual, measured([700], None, parted=True)])
+    assert (finding.severity, finding.kind) == ("note", "perhaps-merged")
+    assert not list(size_findings(None, [usual, measured([400], None, parted=True)]))
 
 
 def test_sizes_are_held_against_each_other_where_nothing_is_known():
@@ -831,6 +902,20 @@ def test_a_brighter_smaller_noisier_copy_is_known_again_and_another_picture_is_n
     assert [found.file for found in duplicate_findings([portrait("a", one), portrait("b", copy)])] == ["b"]
     strangers = [portrait(str(seed), scenery(seed)) for seed in range(300)]
     assert not list(duplicate_findings(strangers))
+
+
+def test_memory_grows_with_the_number_of_pictures_and_not_with_its_square():
+    peaks = []
+    for number in (500, 2000):
+        random = np.random.default_rng(0).normal(0, 1, (number, 1024)).astype(np.float32)
+        random /= np.linalg.norm(random, axis=1, keepdims=True)
+        portraits = [Portrait(f"{one}", "green", "test", f"{one}", random[one]) for one in range(number)]
+        tracemalloc.start()
+        assert not list(duplicate_findings(portraits))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 5 * peaks[0]
+    assert peaks[1] < 100e6
 
 
 def test_pictures_without_structure_and_of_other_collections_are_not_compared():
@@ -871,3 +956,19 @@ def test_real_outlines_read_back_from_via_are_whole(data, tmp_path):
     [finding] = audit_annotations(tmp_path / "yellow.json", folder / "images")
     # Two neurons side by side in one outline, as the picture shows.
     assert (finding.severity, finding.kind, finding.place) == ("note", "perhaps-merged", "x 224, y 411")
+
+
+@pytest.mark.slow
+def test_what_is_found_in_real_nuclei_is_there(data):
+    """Nothing serious; holes, a nucleus in pieces, and two focal planes of one embryo are there to be seen."""
+    findings = audit_annotations(data / "dsb2018" / "labels", data / "dsb2018" / "images")
+    kinds = Counter((one.severity, one.kind) for one in findings)
+    assert not [kind for kind in kinds if kind[0] == "serious"]
+    assert kinds["minor", "hole"] == 8
+    assert kinds["minor", "cell-in-parts"] == 1
+    [planes] = [one for one in findings if one.kind == "near-duplicate"]
+    assert planes.pictures == ("cb4df20a83b2.png", "20b20ab04937.png")
+    assert {kind for kind in kinds if kind[0] == "note"} == {("note", "perhaps-merged"), ("note", "rough-outline")}
+    # Pictures with two nuclei in one outline, as a look at them shows; most of what is told are such.
+    merged = {one.file for one in findings if one.kind == "perhaps-merged"}
+    assert {"02903040e19d.png", "0d2bf916cc8d.png"} <= merged
