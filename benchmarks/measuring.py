@@ -45,7 +45,10 @@ def run() -> None:
         rows.append(_label_picture(f"{count} cells, label picture to table", labels, skimage))
         rows.append(_outlined(f"{count} cells, outlines to table", labels, skimage))
         rows.append(_with_light(f"{count} cells, label picture and RGB picture to table", labels, skimage))
-    rows += [_label_picture(name, labels, skimage) for name, labels in _real_masks()]
+    for name, mask in _real_masks():
+        labels = np.asarray(cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[1], dtype=np.int32)
+        rows.append(_label_picture(f"{name}, {labels.max()} cells, label picture to table", labels, skimage))
+        rows.append(_mask(f"{name}, the same, mask to table", mask, labels, skimage))
     report(
         "All measures of all cells, 1600x1200",
         "one pass over the label picture that finds where its values change",
@@ -62,6 +65,14 @@ def _label_picture(what: str, labels: NDArray[np.int32], skimage: object) -> Row
         {"scikit-image": _peer(skimage, labels, PROPERTIES)},
         lambda: _one_pass(labels),
     )
+
+
+def _mask(what: str, mask: NDArray[np.bool_], labels: NDArray[np.int32], skimage: Any) -> Row:
+    def theirs() -> object:
+        return skimage.regionprops_table(skimage.label(mask, connectivity=2), properties=PROPERTIES)
+
+    peers = {"scikit-image": theirs if skimage is not None else None}
+    return compare(what, lambda: measure_labels(mask), peers, lambda: _one_pass(labels))
 
 
 def _outlined(what: str, labels: NDArray[np.int32], skimage: object) -> Row:
@@ -110,15 +121,13 @@ def _check(labels: NDArray[np.int32], skimage: object) -> None:
             raise SystemExit(f"the two disagree about the {other}: nothing to time")
 
 
-def _real_masks() -> list[tuple[str, NDArray[np.int32]]]:
-    """Cells of the real masks, where the folder of real pictures is at hand."""
+def _real_masks() -> list[tuple[str, NDArray[np.bool_]]]:
+    """Give the real masks, where the folder of real pictures is at hand."""
     place = os.environ.get("FNCELLS_DATA")
     masks = sorted(Path(place).glob("fnc/*/masks/*.png")) if place else []
     found = []
     for path in masks:
-        mask = np.atleast_3d(read_picture(path).pixels)[..., 0] > 0
-        labels = np.asarray(cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[1], dtype=np.int32)
-        found.append((f"FNC {path.stem}, {labels.max()} cells", labels))
+        found.append((f"FNC {path.stem}", np.atleast_3d(read_picture(path).pixels)[..., 0] > 0))
     return found
 
 
