@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as npst
 from skimage.measure import regionprops
 from skimage.morphology import convex_hull_image
 
+from fncells.archive import index_frame
 from fncells.cells import AnnotatedImage, Cell
 from fncells.errors import InputError
 from fncells.images import PixelSize, read_picture
@@ -27,6 +28,8 @@ from fncells.measure import (
     table1_frame,
     table1_markdown,
 )
+from fncells.published import TABLE_1
+from fncells.synthetic.sizes import cell_count
 
 # Our column, the reference's property, and what to make of the latter.
 REFERENCE = {
@@ -455,6 +458,34 @@ def test_published_counts_weigh_each_picture_by_its_cells():
     assert plain["count"] == 4
     assert plain["mean"] == pytest.approx(7 / 4)
     assert table1(pictures, "published")["green"]["signal_percent"] == table1(pictures)["green"]["signal_percent"]
+
+
+def summaries_of(index):
+    """Summaries of pictures of which an index tells the number of cells."""
+    told = index[["dataset", "image_name", "n_cells"]].itertuples(index=False)
+    return [made_up(collection, name, int(count)) for collection, name, count in told]
+
+
+@pytest.mark.parametrize("collection", ["green", "red", "yellow"])
+def test_an_index_with_the_papers_counts_gives_the_papers_kind_of_numbers(collection):
+    """Pictures whose counts are spread as in the paper: what it prints comes out, and what that means per picture."""
+    paper = TABLE_1[collection]
+    counts = [cell_count(collection, (rank + 0.5) / paper.pictures) for rank in range(paper.pictures)]
+    rows = [{"dataset": collection, "image_name": f"{n}.png", "n_cells": count} for n, count in enumerate(counts, 1)]
+    pictures = summaries_of(index_frame(rows))
+    assert counts.count(0) == paper.empty
+    assert sum(counts) == pytest.approx(paper.cells, rel=0.02)
+    published = table1(pictures, "published")[collection]["cell_count"]
+    assert published["count"] == sum(counts) + paper.empty  # green's printed 4606 are 4600 cells and 6 empty pictures
+    assert published["mean"] == pytest.approx(paper.cell_count.mean, rel=0.03)
+    assert published["std"] == pytest.approx(paper.cell_count.std, rel=0.08)
+    for name, printed in zip(
+        ("min", "10%", "25%", "50%", "75%", "90%", "max"), paper.cell_count.quantiles, strict=True
+    ):
+        assert published[name] == pytest.approx(printed, abs=2), name
+    plain = table1(pictures)[collection]["cell_count"]
+    assert plain["count"] == paper.pictures
+    assert plain["mean"] == pytest.approx(paper.cells / paper.pictures, rel=0.02)
 
 
 def test_the_order_of_pictures_does_not_matter():
