@@ -16,9 +16,11 @@ import pytest
 from fncells import report
 from fncells.audit.crops import finding_pictures
 from fncells.audit.finding import Finding
+from fncells.cells import AnnotatedImage, Cell
 from fncells.challenges import PictureChallenges
 from fncells.counting import CountSettings, count
 from fncells.errors import InputError
+from fncells.formats import write_annotations
 from fncells.images import PixelSize
 from fncells.measure import PictureSummary, table1
 from fncells.overlay import FOUND
@@ -374,7 +376,7 @@ def test_audit_page_shows_the_places(tmp_path):
     ]
     page = page_of(report.write_audit(tmp_path / "out", findings, "archive", tmp_path))
     assert sum(tag == "figure" for tag, _ in page.tags) == 3 + 2 + 1
-    assert {"hole · x 0, y 30", "near duplicate · images/other.png", "outside · x 500, y -20"} <= set(page.texts)
+    assert {"hole · x 0, y 30", "near duplicate", "images/other.png", "outside · x 500, y -20"} <= set(page.texts)
     assert [address for address in page.addresses if address.startswith("#")] == ["#f0", "#f1", "#f3"]
     told = json.loads((tmp_path / "out" / "findings.json").read_text())
     assert (len(told), told[0]["points"][1]) == (6, [20.0, 30.0])
@@ -393,6 +395,10 @@ def test_pictures_of_findings_show_the_outlines(tmp_path):
     assert (pixels == FOUND).all(axis=2).sum() > 200
     [(_, bare)] = finding_pictures(dataclasses.replace(one, file="none.json"), tmp_path, tmp_path / "pictures")
     assert not (bare == FOUND).all(axis=2).any()
+    bow_tie = Cell((np.array([[30.0, 20], [60, 40], [60, 20], [30, 40]]),))
+    write_annotations(tmp_path / "a.json", [AnnotatedImage("a.png", None, (bow_tie,))], "via")
+    [(_, drawn)] = finding_pictures(dataclasses.replace(one, file="a.json"), tmp_path, tmp_path / "pictures")
+    assert (drawn == FOUND).all(axis=2).sum() > 100
 
 
 def test_of_one_kind_a_few_are_shown(tmp_path):

@@ -669,8 +669,10 @@ def _seen(
         for number, (caption, pixels) in enumerate(finding_pictures(finding, root, images)):
             anchor = f"f{position}" if not number else f"f{position}-{number}"
             anchors.setdefault(position, anchor)
-            words = f"{finding.kind.replace('-', ' ')} · {caption}"
-            shown.append(_Shown(finding.file, anchor, words, _jpeg_address(pixels)))
+            kind = finding.kind.replace("-", " ")
+            words = f"{kind} · {caption}" if finding.points else kind
+            name = finding.pictures[0] if finding.points else caption
+            shown.append(_Shown(name, anchor, words, _jpeg_address(pixels)))
         kinds[finding.kind] += position in anchors
     return shown, anchors, left_out
 

@@ -1,16 +1,18 @@
 """Pictures of findings: what is wrong, cut out of the picture that shows it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fncells.audit.finding import Finding, Point
-from fncells.cells import AnnotatedImage
+from fncells.cells import AnnotatedImage, Cell
 from fncells.errors import InputError
+from fncells.formats import read_annotations
 from fncells.images import display_rgb, read_picture
 from fncells.overlay import overlay, shrunk
 
@@ -39,8 +41,7 @@ def finding_pictures(
     Yields
     ------
     tuple of str and numpy.ndarray
-        Where it is, and uint8 RGB. The outlines are those of the finding's file where that is a mask or a label picture.
-        Pictures that cannot be read are left out.
+        Where it is, and uint8 RGB, with the cells of the finding's file outlined. Pictures that cannot be read are left out.
     """
     folder = images or root
     if not finding.points:
@@ -52,11 +53,9 @@ def finding_pictures(
     pixels = _shown(folder / finding.pictures[0]) if finding.pictures else None
     if pixels is None:
         return
-    labels = _labels(root / finding.file)
-    if labels is not None and labels.shape != pixels.shape[:2]:
-        labels = None
+    outlined = _outlined(root / finding.file, PurePosixPath(finding.pictures[0]).stem)
     for x, y in finding.points[:_MOST_POINTS]:
-        yield f"x {x:.0f}, y {y:.0f}", _cut(pixels, labels, (x, y))
+        yield f"x {x:.0f}, y {y:.0f}", _cut(pixels, outlined, (x, y))
 
 
 @lru_cache(maxsize=2)
@@ -67,34 +66,45 @@ def _shown(path: Path) -> NDArray[np.uint8] | None:
         return None
 
 
+def _outlined(path: Path, stem: str) -> tuple[Cell, ...]:
+    """Cells of a picture by a mask, a label picture, or any annotations; none where they cannot be read."""
+    told = _annotations(path)
+    return told.get(stem) or (next(iter(told.values())) if path.is_file() and len(told) == 1 else ())
+
+
 @lru_cache(maxsize=2)
-def _labels(path: Path) -> NDArray[np.int32] | None:
-    """Cells of a mask or label picture; None of any other file."""
+def _annotations(path: Path) -> dict[str, tuple[Cell, ...]]:
+    told: dict[str, tuple[Cell, ...]] = {}
     try:
-        pixels = read_picture(path).pixels
+        for image in read_annotations(path):
+            told[PurePosixPath(image.name).stem] = image.cells
     except InputError:
-        return None
-    flat = pixels.max(axis=2) if pixels.ndim == 3 else pixels
-    if len(np.unique(flat)) > 2:
-        return flat.astype(np.int32)
-    return np.asarray(cv2.connectedComponents((flat > 0).astype(np.uint8), connectivity=8)[1], dtype=np.int32)
+        pass  # what could be read up to there is shown
+    return told
 
 
-def _cut(pixels: NDArray[np.uint8], labels: NDArray[np.int32] | None, point: Point) -> NDArray[np.uint8]:
+def _cut(pixels: NDArray[np.uint8], cells: Sequence[Cell], point: Point) -> NDArray[np.uint8]:
     height, width = pixels.shape[:2]
     # Near the border, and beyond it, as much of the picture is shown as elsewhere.
     x = int(np.clip(round(point[0]), min(_HALF_PX, width // 2), max(width - _HALF_PX, width // 2)))
     y = int(np.clip(round(point[1]), min(_HALF_PX, height // 2), max(height - _HALF_PX, height // 2)))
     top, left = max(y - _HALF_PX, 0), max(x - _HALF_PX, 0)
-    window = slice(top, y + _HALF_PX), slice(left, x + _HALF_PX)
-    part = pixels[window]
-    cells = (
-        AnnotatedImage.from_labels("", labels[window]) if labels is not None else AnnotatedImage("", part.shape[:2], ())
+    part = pixels[top : y + _HALF_PX, left : x + _HALF_PX]
+    near = tuple(
+        replace(cell, rings=tuple(ring - (left, top) for ring in cell.rings), number=None)
+        for cell in cells
+        if _reaches(cell, (left, top), (x + _HALF_PX, y + _HALF_PX))
     )
-    drawn = overlay(part, cells, side=_SIDE, numbers=False)
+    drawn = overlay(part, AnnotatedImage("", (part.shape[0], part.shape[1]), near), side=_SIDE, numbers=False)
     scale = drawn.shape[1] / part.shape[1]
-    place = ((point[0] - left + 0.5) * scale, (point[1] - top + 0.5) * scale)
-    return _marked(drawn, place)
+    return _marked(drawn, ((point[0] - left + 0.5) * scale, (point[1] - top + 0.5) * scale))
+
+
+def _reaches(cell: Cell, corner: Point, opposite: Point) -> bool:
+    if not cell.rings:
+        return False
+    points = np.concatenate(cell.rings)
+    return bool((points.max(axis=0) >= corner).all() and (points.min(axis=0) <= opposite).all())
 
 
 def _marked(canvas: NDArray[np.uint8], place: Point) -> NDArray[np.uint8]:
