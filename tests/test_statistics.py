@@ -63,7 +63,7 @@ def test_sizes_stay_in_pixels_where_a_pixel_size_is_unknown(archive: Archive, tm
 
 
 def test_how_hard_pictures_are_is_measured_where_it_is_asked_for(archive: Archive) -> None:
-    assert describe(archive).challenges == ()
+    assert not describe(archive).challenges
     description = describe(archive, challenges=True)
     labelled = [sample.name for sample in archive.samples() if sample.mask_path is not None]
     assert [one.picture for one in description.challenges] == labelled
