@@ -348,7 +348,9 @@ def _mean_hue(hue: NDArray[Any], weight: NDArray[Any], where: NDArray[np.bool_])
     angle, own = np.radians(hue[where], dtype=np.float64), weight[where].astype(np.float64)
     if not own.any():
         return None
-    return float(np.degrees(math.atan2(float(own @ np.sin(angle)), float(own @ np.cos(angle)))) % 360)
+    # Sums, and no products of vectors, whose last digit depends on the number of threads.
+    y, x = float(np.sum(own * np.sin(angle))), float(np.sum(own * np.cos(angle)))
+    return math.degrees(math.atan2(y, x)) % 360
 
 
 # ------------------------------------------------------------------------------------------------------------------ places
