@@ -11,6 +11,7 @@ from fncells.audit.finding import Finding, in_order
 from fncells.audit.likeness import Portrait, duplicate_findings
 from fncells.audit.outlines import cell_findings, hole_findings, part_findings
 from fncells.audit.rasters import mask_findings
+from fncells.audit.records import is_plausible
 from fncells.audit.sizes import Measured, size_findings
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
@@ -101,7 +102,8 @@ def _placed(
         return image, None, (), [_unreadable(source.name, error)]
     audit.portraits.append(_portrait(source.name, picture))
     height, width = picture.pixels.shape[:2]
-    size = None if picture.pixel_size is None else picture.pixel_size.um
+    known = picture.pixel_size
+    size = known.um if known is not None and is_plausible(known) else None
     if image.shape not in (None, (height, width)):
         return image, size, (), [_wrong_size(file, image, (height, width))]
     return image.with_shape((height, width)), size, (source.name,), []

@@ -19,6 +19,7 @@ __all__ = [
     "checksum_findings",
     "in_index",
     "index_findings",
+    "is_plausible",
     "metadata_findings",
     "partition_findings",
     "pixel_size_findings",
