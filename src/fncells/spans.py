@@ -4,9 +4,9 @@ A picture of 300 cells has some 7,000 spans, where it has 2,000,000 pixels: ever
 fixed number of array operations however many cells there are. Definitions and sources are in ``docs/measures.md``.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 
 _LARGEST_LABEL = np.iinfo(np.int32).max
+_MOST_ARE_DONE = 8  # turns
 
 
 @dataclass(frozen=True, eq=False)
@@ -384,6 +385,10 @@ class _Chains(NamedTuple):
     y: Integers
     place: Integers
 
+    def where(self, chosen: NDArray[Any]) -> "_Chains":
+        """Take some of the points."""
+        return _Chains(self.chain[chosen], self.y[chosen], self.place[chosen])
+
 
 class _Polygons(NamedTuple):
     """Corners of convex polygons in half pixels, counter-clockwise as seen, shape (k,) each; polygon i begins at start[i]."""
@@ -409,7 +414,8 @@ def _sides(rows: _Rows, number: int) -> _Chains:
     follows = np.zeros(len(y) + 1, dtype=bool)
     follows[1:-1] = (chain[1:] == chain[:-1]) & (y[1:] == y[:-1] + 1)
     # Above each row its upper edge, or that of the row before if it is further out; below it one only where no row follows.
-    above = np.where(follows[:-1], np.minimum(edge, np.roll(edge, 1)), edge)
+    above = edge.copy()
+    np.minimum(edge[1:], edge[:-1], out=above[1:], where=follows[1:-1])
     last = ~follows[1:]
     at = 2 * np.arange(len(y)) + np.cumsum(last) - last
     points = np.empty((3, 2 * len(y) + int(last.sum())), dtype=np.int64)
@@ -423,22 +429,28 @@ def _hulls(points: _Chains, number: int) -> _Chains:
     """Leave of each chain what lies on its convex hull, seen from the side of small places.
 
     A point on or beyond the line between two others is no corner of the hull. All such are dropped at once, and again among
-    those that stay, until nothing changes; chains in which nothing did are done.
+    those that stay, until nothing changes.
     """
-    done, live = [], np.arange(len(points.y))
-    while len(live):
-        chain, y, place = (values[live] for values in points)
-        drop = np.zeros(len(live), dtype=bool)
-        reach, rise = y[2:] - y[:-2], place[2:] - place[:-2]
-        drop[1:-1] = (place[1:-1] - place[:-2]) * reach >= rise * (y[1:-1] - y[:-2])
-        drop[1:-1] &= chain[2:] == chain[:-2]
-        busy = np.zeros(number, dtype=bool)
-        busy[chain[drop]] = True
-        going_on = busy[chain]
-        done.append(live[~going_on])
-        live = live[going_on & ~drop]
-    corners = np.sort(np.concatenate(done)) if done else live
-    return _Chains(*(values[corners] for values in points))
+    done: list[_Chains] = []
+    for turn in count(1):
+        chain, y, place = points
+        beyond = (place[1:-1] - place[:-2]) * (y[2:] - y[:-2]) >= (place[2:] - place[:-2]) * (y[1:-1] - y[:-2])
+        drop = np.zeros(len(y), dtype=bool)
+        np.logical_and(beyond, chain[2:] == chain[:-2], out=drop[1:-1])
+        if not drop.any():
+            break
+        kept = ~drop
+        if turn % _MOST_ARE_DONE == 0:
+            # The few chains that go on must not take all others along.
+            busy = np.zeros(number, dtype=bool)
+            busy[chain[drop]] = True
+            done.append(points.where(~busy[chain]))
+            kept &= busy[chain]
+        points = points.where(kept)
+    if not done:
+        return points
+    together = _Chains(*map(np.concatenate, zip(*done, points, strict=True)))
+    return together.where(np.argsort(together.chain, kind="stable"))
 
 
 def _convex(rows: _Rows) -> _Rows:
@@ -491,31 +503,29 @@ def _calipers(polygons: _Polygons, convex_area: Integers) -> Feret:
     along_x, along_y = x[following] - x, y[following] - y
     turn = np.arctan2(-along_y, along_x)  # grows along each polygon
     against = np.searchsorted(8.0 * cell + turn, 8.0 * cell + np.where(turn > 0, turn - np.pi, turn + np.pi))
-    first, size = start[cell], np.diff(start)[cell]
-    across, apart, angles = [], [], []
     # Edges that are parallel or nearly so may be taken the one for the other: the corners next to it are looked at as well.
-    for step in (-1, 0, 1):
-        far = first + (against - first + step) % size
-        across.append(np.abs(along_x * (y[far] - y) - along_y * (x[far] - x)))
-        for near in (np.arange(len(x)), following):
-            dx, dy = x[far] - x[near], y[far] - y[near]
-            apart.append(dx * dx + dy * dy)
-            angles.append((dx, dy))
+    first, size = start[cell], np.diff(start)[cell]
+    far = first + (against - first + np.array([[-1], [0], [1]])) % size
+    far_x, far_y = x[far], y[far]
     edge = np.hypot(along_x, along_y)
-    smallest = np.minimum.reduceat(np.maximum.reduce(across) / edge, start[:-1]) / 2
-    perimeter = np.add.reduceat(edge, start[:-1]) / 2
-    squared = np.maximum.reduceat(np.maximum.reduce(apart), start[:-1])
-    angle = _directions(cell, squared, apart, angles)
-    return Feret(np.sqrt(squared) / 2, smallest, angle, convex_area, perimeter)
+    across = np.abs(along_x * (far_y - y) - along_y * (far_x - x)).max(axis=0)
+    dx = np.concatenate([far_x - x, far_x - x[following]])
+    dy = np.concatenate([far_y - y, far_y - y[following]])
+    apart = dx * dx + dy * dy
+    squared = np.maximum.reduceat(apart.max(axis=0), start[:-1])
+    return Feret(
+        largest=np.sqrt(squared) / 2,
+        smallest=np.minimum.reduceat(across / edge, start[:-1]) / 2,
+        angle=_directions(cell, squared, apart, dx, dy),
+        convex_area=convex_area,
+        convex_perimeter=np.add.reduceat(edge, start[:-1]) / 2,
+    )
 
 
-def _directions(
-    cell: Integers, squared: Integers, apart: Sequence[Integers], steps: Sequence[tuple[Integers, Integers]]
-) -> Numbers:
+def _directions(cell: Integers, squared: Integers, apart: Integers, dx: Integers, dy: Integers) -> Numbers:
     """Smallest angle among the pairs of corners that are as far apart as any of their polygon."""
+    pair, corner = np.nonzero(apart == squared[cell])
     angle = np.full(len(squared), np.inf)
-    for distance, (dx, dy) in zip(apart, steps, strict=True):
-        widest = np.flatnonzero(distance == squared[cell])
-        # y points down in the picture; angles are counted as seen.
-        np.minimum.at(angle, cell[widest], np.degrees(np.arctan2(-dy[widest], dx[widest])) % 180)
+    # y points down in the picture; angles are counted as seen.
+    np.minimum.at(angle, cell[corner], np.degrees(np.arctan2(-dy[pair, corner], dx[pair, corner])) % 180)
     return angle
