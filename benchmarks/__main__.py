@@ -4,9 +4,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import encoding, matching, network, tracing
+from benchmarks import encoding, matching, measuring, network, tracing
 
-BENCHMARKS = {"encoding": encoding.run, "matching": matching.run, "network": network.run, "tracing": tracing.run}
+BENCHMARKS = {
+    "encoding": encoding.run,
+    "matching": matching.run,
+    "measuring": measuring.run,
+    "network": network.run,
+    "tracing": tracing.run,
+}
 
 
 def main(arguments: Sequence[str]) -> None:

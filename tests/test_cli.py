@@ -80,6 +80,8 @@ def test_every_command_stands_in_the_readme(command: str) -> None:
         ["agree", "nowhere", "nothing"],
         ["agree", "nowhere"],
         ["stats", "nowhere"],
+        ["measure", "nowhere", "--out", "x"],
+        ["check", "nowhere"],
         ["train", "nowhere", "--collection", "green", "--out", "run"],
         ["export", "nowhere", "model.onnx"],
     ],
@@ -260,6 +262,10 @@ def test_from_a_lab_folder_to_scores(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [one["picture"] for one in built["failed"]] == ["yellow/Mar99S1C1R1_LHl_200x_y.TIF"]
     found = told("check", archive, "--out", str(tmp_path / "check"))
     assert found["serious"] == 0
+    written = {path.name for path in (tmp_path / "check").iterdir()}
+    assert written == {"findings.csv", "findings.json", "report.html"}
+    measured = told("measure", archive, "--out", str(tmp_path / "measures"))
+    assert measured["n_cells"] == sum(row["n_cells"] for row in measured["pictures"]) > 0
     table = told("stats", archive, "--counts", "published", "--out", str(tmp_path / "stats"))
     assert table["yellow"]["counts"] == "published"
     few = [

@@ -172,3 +172,8 @@ def test_all_real_names():
         assert parse_name(format_name(specimen)) == specimen
         if name[:4] == "Mar2":
             assert format_name(specimen).replace("_S", "S") + ".png" == name
+
+
+def test_a_rats_double_marked_pictures_share_a_slice_though_their_place_is_unknown():
+    assert slice_key("RT353_r1.JPG") == slice_key("RT353_G1.tif") == slice_key("RT353_1")
+    assert slice_key("RT353_r1") != slice_key("RT353_r2")

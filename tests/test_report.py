@@ -1,5 +1,7 @@
 """Figures and pages."""
 
+import dataclasses
+import json
 import math
 import re
 from xml.etree import ElementTree
@@ -11,10 +13,16 @@ import pandas as pd
 import pytest
 
 from fncells import report
+from fncells.audit.crops import finding_pictures
+from fncells.audit.finding import Finding
+from fncells.cells import AnnotatedImage, Cell
+from fncells.challenges import PictureChallenges
 from fncells.counting import CountSettings, count
 from fncells.errors import InputError
+from fncells.formats import write_annotations
 from fncells.images import PixelSize
 from fncells.measure import PictureSummary, table1
+from fncells.overlay import FOUND
 from fncells.pages import number_text
 from fncells.statistics import Description
 from page_checks import HOSTILE, page_of
@@ -199,8 +207,11 @@ def description(counts="per-picture"):
 def test_statistics_are_written_as_tables_figures_and_page(tmp_path):
     page = page_of(report.stats_report(tmp_path, description()))
     names = ("composition", "distribution_area_um2", "distribution_cells_a_picture", "preview")
+    names += tuple(f"expectation_{measure}" for measure in ("area_um2", "feret_um", "equivalent_diameter_um"))
     figures = {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
-    assert {file.name for file in tmp_path.iterdir()} == {"report.html", "table1.csv", "table1.md", *figures}
+    written = {"report.html", "table1.csv", "table1.md", "table1.json", *figures}
+    assert {file.name for file in tmp_path.iterdir()} == written
+    assert json.loads((tmp_path / "table1.json").read_text())["green"]["counts"] == "per-picture"
     table = pd.read_csv(tmp_path / "table1.csv").set_index(["collection", "measure"])
     assert table.loc[("green", "signal_percent"), "mean"] == 0.6449
     assert math.isnan(table.loc[("green", "signal_percent"), "std"])
@@ -214,16 +225,99 @@ def test_published_counts_say_so(tmp_path):
     assert any("weighted as in the published table" in text for text in page.texts)
 
 
-def test_audit_page_lists_what_was_found(tmp_path):
-    findings = [
-        {"severity": "serious", "where": HOSTILE, "what": "no mask"},
-        {"severity": "warning", "where": "b.png", "count": 3, "what": None},
+def hard_picture(name, collection="green", **changes):
+    known = {field.name: None for field in dataclasses.fields(PictureChallenges)}
+    return PictureChallenges(**{**known, "collection": collection, "picture": name, "n_cells": 3, **changes})
+
+
+def test_hard_pictures_are_listed_and_shown(tmp_path):
+    hard = [hard_picture("a.png", close_percent=12.5), hard_picture(HOSTILE, close_percent=80.0)]
+    shown = {"green": [(f"green {HOSTILE}: crowding: 80 %", np.zeros((40, 50, 3), np.uint8))]}
+    value = dataclasses.replace(description(), challenges=hard, difficulty=[0.25, 0.75], hardest=shown)
+    page = page_of(report.stats_report(tmp_path, value))
+    listed = page.texts[page.texts.index("How hard each picture is") :]
+    assert listed.index(HOSTILE) < listed.index("a.png")  # the hardest first
+    assert {"The hardest pictures of green", "crowding: 80 %", "12.5"} <= set(page.texts)
+    table = pd.read_csv(tmp_path / "challenges.csv")
+    assert table["picture"].tolist() == [HOSTILE, "a.png"]
+    assert table["difficulty"].tolist() == [0.75, 0.25]
+
+
+def test_sizes_are_drawn_against_those_of_the_paper_alone():
+    um, px = PixelSize(0.5, "user"), None
+    sizes = np.linspace(50, 90, 9)
+    made = [
+        PictureSummary(name, "a", 9, 1.0, sizes, sizes, sizes, size)
+        for name, size in (("green", um), ("red", px), ("mine", um))
     ]
+    names = [drawing.name for drawing in report.expectation_figures(table1(made))]
+    assert names == ["expectation_area_um2", "expectation_feret_um", "expectation_equivalent_diameter_um"]
+    assert report.expectation_figures(table1(made[1:])) == []
+    assert report.expectation_figures(table1([PictureSummary("green", "a", 0, 0.0, *[np.empty(0)] * 3, um)])) == []
+
+
+def finding(severity="serious", kind="hole", file="masks/a.png", place=None, **more):
+    return Finding(severity, kind, file, place, "why it is wrong", "what to do", **more)
+
+
+def test_audit_page_lists_what_was_found(tmp_path):
+    findings = [finding(file=HOSTILE), finding("minor", "size-mismatch", "b.png", "x 3, y 4")]
     page = page_of(report.audit_report(tmp_path / "audit.html", findings, "archive"))
     assert page.rows() == 3
-    assert {HOSTILE, "2 findings", "archive", "3"} <= set(page.texts)
+    assert {HOSTILE, "2 findings", "archive", "x 3, y 4", "size mismatch", "what to do"} <= set(page.texts)
     nothing = page_of(report.audit_report(tmp_path / "audit.html", []))
     assert "Nothing was found amiss." in nothing.texts
+
+
+def test_audit_page_shows_the_places(tmp_path):
+    labels = np.zeros((90, 120), np.uint8)
+    labels[20:40, 30:60] = 255
+    save(tmp_path / "images" / "a.png", np.full((90, 120), 60, np.uint8))
+    save(tmp_path / "images" / "other.png", np.full((90, 120), 90, np.uint8))
+    save(tmp_path / "masks" / "a.png", labels)
+    (tmp_path / "images" / "broken.png").write_bytes(b"x")
+    points = tuple((float(x), 30.0) for x in range(0, 120, 20))
+    findings = [
+        finding(pictures=("images/a.png",), points=points),
+        finding(kind="near-duplicate", file="images/a.png", pictures=("images/a.png", "images/other.png")),
+        finding(kind="unreadable", pictures=("images/broken.png",)),
+        finding(kind="outside", file="a.json", pictures=("images/a.png",), points=((500.0, -20.0),)),
+        finding(kind="outside", file="a.json", pictures=("images/broken.png",), points=((5.0, 2.0),)),
+        finding(kind="outside", file="a.json", points=((5.0, 2.0),)),
+    ]
+    page = page_of(report.write_audit(tmp_path / "out", findings, "archive", tmp_path))
+    assert sum(tag == "figure" for tag, _ in page.tags) == 3 + 2 + 1
+    assert {"hole · x 0, y 30", "near duplicate", "images/other.png", "outside · x 500, y -20"} <= set(page.texts)
+    assert [address for address in page.addresses if address.startswith("#")] == ["#f0", "#f1", "#f3"]
+    told = json.loads((tmp_path / "out" / "findings.json").read_text())
+    assert (len(told), told[0]["points"][1]) == (6, [20.0, 30.0])
+    table = pd.read_csv(tmp_path / "out" / "findings.csv")
+    assert table.columns.tolist() == ["severity", "kind", "file", "place", "why", "advice"]
+
+
+def test_pictures_of_findings_show_the_outlines(tmp_path):
+    labels = np.zeros((90, 120), np.uint16)
+    labels[20:40, 30:60], labels[20:40, 60:80] = 3, 7
+    save(tmp_path / "pictures" / "a.png", np.zeros((90, 120), np.uint8))
+    save(tmp_path / "a.png", labels)
+    one = finding(file="a.png", pictures=("a.png",), points=((45.0, 30.0),))
+    [(caption, pixels)] = finding_pictures(one, tmp_path, tmp_path / "pictures")
+    assert caption == "x 45, y 30"
+    assert (pixels == FOUND).all(axis=2).sum() > 200
+    [(_, bare)] = finding_pictures(dataclasses.replace(one, file="none.json"), tmp_path, tmp_path / "pictures")
+    assert not (bare == FOUND).all(axis=2).any()
+    bow_tie = Cell((np.array([[30.0, 20], [60, 40], [60, 20], [30, 40]]),))
+    write_annotations(tmp_path / "a.json", [AnnotatedImage("a.png", None, (bow_tie,))], "via")
+    [(_, drawn)] = finding_pictures(dataclasses.replace(one, file="a.json"), tmp_path, tmp_path / "pictures")
+    assert (drawn == FOUND).all(axis=2).sum() > 100
+
+
+def test_of_one_kind_a_few_are_shown(tmp_path):
+    save(tmp_path / "a.png", np.zeros((30, 40), np.uint8))
+    findings = [finding(file="a.png", pictures=("a.png",), points=((5.0, 5.0),))] * 9
+    page = page_of(report.audit_report(tmp_path / "page.html", findings, root=tmp_path))
+    assert sum(tag == "figure" for tag, _ in page.tags) == 6
+    assert any("3 more findings" in text for text in page.texts)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ COMMANDS = {
     "build": "Make an archive from a lab's raw pictures, annotations and metadata.",
     "check": "Find what is wrong in an archive or in annotations.",
     "stats": "Describe an archive's cells: the paper's Table 1 and figures.",
+    "measure": "Measure every cell of annotations or of an archive.",
     "convert": "Convert annotations from any format to any other.",
     "train": "Train a c-ResUnet on a collection of an archive.",
     "export": "Export a trained network for other tools.",

@@ -30,6 +30,7 @@ __all__ = [
     "demo",
     "evaluate",
     "export",
+    "measure",
     "predict",
     "stats",
     "synth",
@@ -178,13 +179,15 @@ def check(
     *,
     images: Path | None = None,
     out: Path | None = None,
+    workers: int = 1,
     common: Common = _AS_USUAL,
 ) -> int:
     """Find what is wrong in an archive or in annotations.
 
-    The exit code is 1 where something serious was found.
+    Each finding says how serious it is, where it is, why it matters and what to do. The exit code is 1 where something serious
+    was found.
 
-    Example: fncells check archive
+    Example: fncells check archive --out audit
 
     Parameters
     ----------
@@ -193,19 +196,25 @@ def check(
     images
         Folder of the annotated pictures, for annotation files that do not hold their sizes.
     out
-        Folder for a page with the findings.
+        Folder for the findings as findings.csv, findings.json and a page that shows them.
+    workers
+        Processes to work with.
     """
     from fncells.audit import audit_annotations, audit_archive
 
-    findings = audit_archive(target) if _is_archive(target) else audit_annotations(target, images)
-    if out is not None:
-        from fncells.report import audit_report
-
-        audit_report(out / "report.html", [dataclasses.asdict(one) for one in findings], target.name)
+    archive = _is_archive(target)
+    findings = audit_archive(target, workers) if archive else audit_annotations(target, images)
     lines = [f"{one.severity}: {one.file}{_place(one.place)}: {one.why}; {one.advice}" for one in findings]
     serious = sum(one.severity == "serious" for one in findings)
     summary = {"serious": serious, "findings": [dataclasses.asdict(one) for one in findings]}
-    common.result(summary, "\n".join([*lines, f"{len(findings)} findings, {serious} of them serious"]))
+    lines.append(f"{len(findings)} {'finding' if len(findings) == 1 else 'findings'}, {serious} of them serious")
+    if out is not None:
+        from fncells.archive import Archive
+        from fncells.report import write_audit
+
+        root = Archive.open(target).root if archive else target if target.is_dir() else target.parent
+        lines.append(f"open {write_audit(out, findings, target.name, root, images)}")
+    common.result(summary, "\n".join(lines))
     return 1 if serious else 0
 
 
@@ -229,7 +238,7 @@ def stats(
     counts
         Cell counts per picture, or weighted by objects as the paper's Table 1 prints them.
     out
-        Folder for the tables, figures and a page.
+        Folder for Table 1 (table1.csv, .md, .json), how hard each picture is (challenges.csv), figures and a page.
     workers
         Processes to work with.
     """
@@ -237,13 +246,55 @@ def stats(
     from fncells.measure import table1_markdown
     from fncells.statistics import describe
 
-    description = describe(Archive.open(archive), counts, workers)
+    description = describe(Archive.open(archive), counts, workers, challenges=out is not None)
     if out is not None:
         from fncells.report import stats_report
 
         stats_report(out, description)
+    _name_failures(description.failed)
     common.result(description.table, table1_markdown(description.table))
-    return 0
+    return 1 if description.failed else 0
+
+
+def measure(
+    source: Path,
+    /,
+    *,
+    out: Path,
+    images: Path | None = None,
+    pixel_size: float | None = None,
+    workers: int = 1,
+    common: Common = _AS_USUAL,
+) -> int:
+    """Measure every cell of annotations or of an archive.
+
+    Areas, perimeters, Feret diameters, axes and more in pixels, in µm where the pixel size is known, and intensities with their
+    background where the pictures are given; docs/measures.md defines each. A picture that cannot be measured is a row "failed"
+    with its reason.
+
+    Example: fncells measure masks --images pictures --out measures
+
+    Parameters
+    ----------
+    source
+        Annotations, a file or a folder of any format, or an archive.
+    out
+        Folder for cells.csv, a row a cell, and pictures.csv, a row a picture.
+    images
+        Folder of the annotated pictures.
+    pixel_size
+        Side of a pixel in µm, for all pictures, whatever their files say.
+    workers
+        Processes to work with.
+    """
+    from fncells.measurements import measure_source
+
+    summary = measure_source(source, out, images, pixel_size, workers)
+    _name_failures(summary.failures)
+    done = len(summary.pictures) - len(summary.failures)
+    text = f"{summary.n_cells} cells in {done} pictures, {len(summary.failures)} failed; {out / 'cells.csv'}"
+    common.result(summary.as_dict(), text)
+    return 1 if summary.failures else 0
 
 
 def convert(

@@ -1,7 +1,7 @@
 """The whole tour on a small synthetic collection, each step through the library as anyone would call it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from fncells.archive import Archive, Sample
@@ -53,10 +53,10 @@ def tour(folder: Path, pictures: int, seed: int, workers: int, say: Callable[[st
     say(f"2. an archive of it: PNG, metadata, masks, labels, VIA, index ({root})")
     built = build(lab, root, BuildSettings(seed=seed, workers=workers))
     say("3. what is wrong with the archive")
-    findings = audit_archive(root)
-    checked = audit_report(folder / "check.html", [asdict(finding) for finding in findings], "the archive")
+    findings = audit_archive(root, workers)
+    checked = audit_report(folder / "check.html", findings, "the archive", root)
     say("4. Table 1 and its figures")
-    description = describe(Archive.open(root), workers=workers)
+    description = describe(Archive.open(root), workers=workers, challenges=True)
     described = stats_report(folder / "statistics", description)
     say(f"5. a small c-ResUnet trained on the {_TRAINED} collection (a minute or two)")
     trained = _train(root, folder / "run", seed)

@@ -2,14 +2,13 @@
 
 Every cell is measured on its own pixels, whatever overlaps it. Lengths and areas are in pixels, and in micrometres besides
 where the pixel size is known. The definitions are those of scikit-image's ``regionprops``, with which the published
-measurements were made (Clissa et al., Fluorescent Neuronal Cells v2), computed here for all cells of a picture at once.
+measurements were made (Clissa et al., Fluorescent Neuronal Cells v2); ``docs/measures.md`` gives each with its source.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.images import PixelSize
+from fncells.spans import Spans, ellipses, ferets, parts_and_holes, perimeters, spans_of_cells, spans_of_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,7 @@ __all__ = [
     "PictureSummary",
     "Table1",
     "measure_cells",
+    "measure_labels",
     "summarise",
     "table1",
     "table1_frame",
@@ -34,52 +35,22 @@ __all__ = [
 ]
 
 Counts = Literal["per-picture", "published"]
+Columns = dict[str, NDArray[Any]]
 Table1 = dict[str, dict[str, dict[str, float | int | None] | str]]
 
 PERCENTILES = (10, 25, 50, 75, 90)
 
-
-class _Regions(NamedTuple):
-    """The pixels of all cells that have any, one after the other.
-
-    Parameters
-    ----------
-    owner
-        Which cell of the picture each region is, shape (m,).
-    start
-        Where each region's pixels begin, shape (m + 1,).
-    x, y
-        All pixels, each region's in raster order.
-    """
-
-    owner: NDArray[np.int64]
-    start: NDArray[np.int64]
-    x: NDArray[np.int64]
-    y: NDArray[np.int64]
-
-    @property
-    def areas(self) -> NDArray[np.int64]:
-        return np.diff(self.start)
-
-    def total(self, values: NDArray[np.generic]) -> NDArray[np.float64]:
-        """Sum of one value a pixel over each region."""
-        return np.add.reduceat(values.astype(np.float64), self.start[:-1]) if len(self.owner) else np.empty(0)
-
-
-class _Spans(NamedTuple):
-    """First and last pixel of rows: region, row, left and right end, each of shape (r,)."""
-
-    region: NDArray[np.int64]
-    y: NDArray[np.int64]
-    left: NDArray[np.int64]
-    right: NDArray[np.int64]
+_GAP_PX = 2  # light spreads a little beyond a cell, and hands draw a little inside it
+_LEAST_MARGIN_PX = 5
+_COLOURS = ("_red", "_green", "_blue")
+_MOST_CHANNELS = 4  # that OpenCV averages at once
 
 
 def measure_cells(
     image: AnnotatedImage,
     pixel_size: PixelSize | None = None,
     pixels: NDArray[np.generic] | None = None,
-) -> dict[str, NDArray[np.generic]]:
+) -> Columns:
     """Measure every cell of a picture.
 
     Parameters
@@ -106,10 +77,12 @@ def measure_cells(
         - ``major_axis_px``, ``minor_axis_px``, ``orientation_deg``, ``eccentricity``: of the ellipse with the same second
           moments as the pixels' centres; angle as above
         - ``solidity``: area over the area of the convex hull; ``circularity``: 4π area / perimeter², above 1 for tiny shapes
-        - ``touches_border``; ``n_holes``: backgrounds enclosed (4-connected)
+        - ``box_left_px``, ``box_top_px``: first column and row; ``box_width_px``, ``box_height_px``: number of both
+        - ``touches_border``; ``n_holes``: backgrounds enclosed (4-connected); ``n_parts``: 8-connected parts
         - ``…_um``, ``…_um2``, ``pixel_size_um``, ``pixel_size_source`` where the pixel size is known
-        - ``intensity_mean``, ``_min``, ``_max``, ``_integrated`` with ``pixels``; followed by ``_red``, ``_green``, ``_blue``
-          (or the channel's number) where there are several channels
+        - ``intensity_mean``, ``_min``, ``_max``, ``_integrated`` with ``pixels``; ``intensity_background``: mean of what
+          surrounds the cell; ``intensity_mean_corrected``, ``intensity_integrated_corrected``: without that background; all
+          followed by ``_red``, ``_green``, ``_blue`` (or the channel's number) where there are several channels
 
         Dots, and cells wholly outside the picture, have a centre and NaN for everything that needs an extent.
 
@@ -126,58 +99,112 @@ def measure_cells(
     >>> table["area_px2"].tolist(), table["area_um2"].tolist(), table["y_px"].tolist()
     ([8.0], [2.0], [3.5])
     """
-    regions = _regions(image)
-    measured = {"area_px2": regions.areas.astype(np.float64)}
-    convex_areas, ferets = _ferets(regions)
-    holes, measured["perimeter_px"] = _outlines(regions)
-    measured |= ferets
-    measured["equivalent_diameter_px"] = _equivalent_diameters(regions.areas)
-    measured |= _ellipses(regions)
-    measured["solidity"] = regions.areas / convex_areas
-    round_length = np.where(measured["perimeter_px"] > 0, measured["perimeter_px"], np.nan)
-    measured["circularity"] = 4 * math.pi * regions.areas / round_length**2
-    columns: dict[str, NDArray[np.generic]] = {"cell": image.numbers}
-    columns["x_px"], columns["y_px"] = image.centres[:, 0], image.centres[:, 1]
-    columns |= {name: _of_all_cells(values, regions, len(image.cells)) for name, values in measured.items()}
-    columns["touches_border"] = _touches_border(image)
-    columns["n_holes"] = np.zeros(len(image.cells), dtype=np.int64)
-    columns["n_holes"][regions.owner] = holes
-    if pixel_size is not None:
-        columns |= _in_micrometres(columns, pixel_size)
-    if pixels is not None:
-        columns |= _intensities(image, regions, pixels)
-    return columns
+    spans = spans_of_cells(image)
+    shape = image.shape or (0, 0)
+    geometry, light = _geometry(spans, shape), _intensities(spans, shape, pixels, image.name)
+    if len(spans) < len(image.cells):
+        geometry, light = (_of_all(columns, spans.number, len(image.cells)) for columns in (geometry, light))
+        without = np.setdiff1d(np.arange(len(image.cells)), spans.number)
+        geometry["x_px"][without], geometry["y_px"][without] = image.centres[without].T
+        geometry["touches_border"][without] = _touching(image.boxes[without], shape)
+    geometry["cell"] = image.numbers
+    return geometry | _in_micrometres(geometry, pixel_size) | light
 
 
-def _regions(image: AnnotatedImage) -> _Regions:
-    owner = np.flatnonzero(image.areas)
-    flat = np.concatenate([image.pixels[index] for index in owner]) if len(owner) else np.empty(0, dtype=np.int64)
-    y, x = np.divmod(flat, image.shape[1] if image.shape else 1)
-    return _Regions(owner, np.concatenate([[0], np.cumsum(image.areas[owner])]), x, y)
+def measure_labels(
+    labels: NDArray[Any],
+    pixel_size: PixelSize | None = None,
+    pixels: NDArray[np.generic] | None = None,
+) -> Columns:
+    """Measure every cell of a label picture, or of a mask; the quickest way from pixels to numbers.
+
+    Parameters
+    ----------
+    labels
+        Shape (height, width). Whole numbers are labels, with 0 for the background; each value is one cell. Booleans are a mask:
+        each 8-connected component is one cell, numbered in raster order of their first pixels.
+    pixel_size, pixels
+        As in :func:`measure_cells`.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        As :func:`measure_cells` gives for ``AnnotatedImage.from_labels`` or ``from_mask``.
+
+    Raises
+    ------
+    InputError
+        If the array is no such picture, or the shape of ``pixels`` is another.
+
+    Examples
+    --------
+    >>> table = measure_labels(np.eye(4, dtype=bool))
+    >>> table["cell"].tolist(), table["area_px2"].tolist(), table["orientation_deg"].tolist()
+    ([1], [4.0], [135.0])
+    """
+    spans = spans_of_labels(labels)
+    geometry = _geometry(spans, labels.shape)
+    light = _intensities(spans, labels.shape, pixels, "label picture")
+    return geometry | _in_micrometres(geometry, pixel_size) | light
 
 
-def _of_all_cells(values: NDArray[np.float64], regions: _Regions, number: int) -> NDArray[np.float64]:
-    column = np.full(number, np.nan)
-    column[regions.owner] = values
-    return column
+def _geometry(spans: Spans, shape: tuple[int, ...]) -> Columns:
+    areas = spans.areas.astype(np.float64)
+    perimeter, feret = perimeters(spans), ferets(spans)
+    major, minor, orientation = ellipses(spans)
+    parts, holes = parts_and_holes(spans)
+    left, top, right, bottom = spans.boxes.T.astype(np.float64)
+    return {
+        "cell": spans.number,
+        "x_px": spans.centres[:, 0],
+        "y_px": spans.centres[:, 1],
+        "area_px2": areas,
+        "perimeter_px": perimeter,
+        "feret_max_px": feret.largest,
+        "feret_min_px": feret.smallest,
+        "feret_angle_deg": feret.angle,
+        "equivalent_diameter_px": _equivalent_diameters(areas),
+        "major_axis_px": major,
+        "minor_axis_px": minor,
+        "orientation_deg": orientation,
+        "eccentricity": np.sqrt(1 - (minor / np.where(major > 0, major, 1)) ** 2) * (major > 0),
+        "solidity": areas / feret.convex_area,
+        "circularity": 4 * math.pi * areas / np.where(perimeter > 0, perimeter, np.nan) ** 2,
+        "box_left_px": left,
+        "box_top_px": top,
+        "box_width_px": right - left + 1,
+        "box_height_px": bottom - top + 1,
+        "touches_border": _touching(spans.boxes, shape),
+        "n_holes": holes,
+        "n_parts": parts,
+    }
 
 
-def _touches_border(image: AnnotatedImage) -> NDArray[np.bool_]:
-    height, width = image.shape or (0, 0)
-    x_min, y_min, x_max, y_max = image.boxes.T
+def _of_all(columns: Columns, owner: NDArray[np.int64], number: int) -> Columns:
+    """Spread the measures of the cells that have pixels over all cells."""
+    spread: Columns = {}
+    for name, values in columns.items():
+        spread[name] = np.full(number, math.nan if values.dtype == np.float64 else 0).astype(values.dtype)
+        spread[name][owner] = values
+    return spread
+
+
+def _touching(boxes: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    height, width = shape
+    x_min, y_min, x_max, y_max = boxes.T
     touches: NDArray[np.bool_] = (x_min <= 0) | (y_min <= 0) | (x_max >= width - 1) | (y_max >= height - 1)
     return touches
 
 
-def _equivalent_diameters(areas: NDArray[np.int64]) -> NDArray[np.float64]:
+def _equivalent_diameters(areas: NDArray[np.float64]) -> NDArray[np.float64]:
     diameters: NDArray[np.float64] = np.sqrt(4 * areas / math.pi)
     return diameters
 
 
-def _in_micrometres(
-    columns: Mapping[str, NDArray[np.generic]], pixel_size: PixelSize
-) -> dict[str, NDArray[np.generic]]:
-    twins: dict[str, NDArray[np.generic]] = {}
+def _in_micrometres(columns: Columns, pixel_size: PixelSize | None) -> Columns:
+    twins: Columns = {}
+    if pixel_size is None:
+        return twins
     for name, values in columns.items():
         for ending, power in (("_px", 1), ("_px2", 2)):
             if name.endswith(ending):
@@ -188,157 +215,62 @@ def _in_micrometres(
     return twins
 
 
-def _intensities(
-    image: AnnotatedImage, regions: _Regions, pixels: NDArray[np.generic]
-) -> dict[str, NDArray[np.generic]]:
-    if pixels.shape[:2] != image.shape or pixels.ndim not in (2, 3):
-        raise InputError(image.name, expected=f"a picture of shape {image.shape}", found=f"one of shape {pixels.shape}")
-    channels = {"": pixels}
-    if pixels.ndim == 3:
-        colours = ("_red", "_green", "_blue")
-        number = pixels.shape[2]
-        names = colours if number == 3 else tuple(f"_{channel}" for channel in range(1, number + 1))
-        channels = {name: pixels[..., channel] for channel, name in enumerate(names)}
-    columns: dict[str, NDArray[np.generic]] = {}
-    for name, channel in channels.items():
-        values = channel[regions.y, regions.x].astype(np.float64)
-        found = {"mean": np.empty(0), "min": np.empty(0), "max": np.empty(0), "integrated": regions.total(values)}
-        if len(regions.owner):
-            found["mean"] = found["integrated"] / regions.areas
-            found["min"] = np.minimum.reduceat(values, regions.start[:-1])
-            found["max"] = np.maximum.reduceat(values, regions.start[:-1])
-        for what, each in found.items():
-            columns[f"intensity_{what}{name}"] = _of_all_cells(each, regions, len(image.cells))
+def _intensities(spans: Spans, shape: tuple[int, ...], pixels: NDArray[np.generic] | None, name: str) -> Columns:
+    if pixels is None:
+        return {}
+    if pixels.shape[:2] != shape or pixels.ndim not in (2, 3):
+        raise InputError(name, expected=f"a picture of shape {shape}", found=f"one of shape {pixels.shape}")
+    height, width = shape
+    number = 1 if pixels.ndim == 2 else pixels.shape[2]
+    channels = pixels.reshape(height * width, number)
+    names = ("",) if pixels.ndim == 2 else _COLOURS if number == 3 else tuple(f"_{one}" for one in range(1, number + 1))
+    own = spans.pixels(width)
+    begin = np.cumsum(spans.areas) - spans.areas
+    backgrounds = _backgrounds(spans, own, pixels.reshape(height, width, number))
+    columns: Columns = {}
+    for channel, ending in enumerate(names):
+        values = channels[own, channel].astype(np.float64)
+        lowest = highest = total = values[:0]
+        if len(spans):
+            lowest, highest, total = (fold.reduceat(values, begin) for fold in (np.minimum, np.maximum, np.add))
+        mean, background = total / spans.areas, backgrounds[:, channel]
+        for what, each in {
+            "mean": mean,
+            "min": lowest,
+            "max": highest,
+            "integrated": total,
+            "background": background,
+            "mean_corrected": mean - background,
+            "integrated_corrected": total - background * spans.areas,
+        }.items():
+            columns[f"intensity_{what}{ending}"] = each
     return columns
 
 
-# ------------------------------------------------------------------------------------------------------------------ shape
+def _backgrounds(spans: Spans, own: NDArray[np.int64], pixels: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Mean of the background around each cell, shape (m, channels); NaN where all of it is cells.
 
-
-def _ellipses(regions: _Regions) -> dict[str, NDArray[np.float64]]:
-    """Axes of the ellipse that has the same second moments as the pixels' centres."""
-    areas = np.maximum(regions.areas, 1)
-    which = np.repeat(np.arange(len(areas)), regions.areas)
-    x = regions.x - (regions.total(regions.x) / areas)[which]
-    y = regions.y - (regions.total(regions.y) / areas)[which]
-    xx, yy = regions.total(x * x) / areas, regions.total(y * y) / areas
-    xy = regions.total(x * y) / areas
-    spread = np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
-    large, small = (xx + yy) / 2 + spread, np.maximum((xx + yy) / 2 - spread, 0)
-    # y points down in the picture and angles are counted as seen, so the sign of the mixed moment is turned.
-    angle = np.degrees(np.arctan2(-2 * xy, xx - yy) / 2) % 180
-    return {
-        "major_axis_px": 4 * np.sqrt(large),
-        "minor_axis_px": 4 * np.sqrt(small),
-        "orientation_deg": angle,
-        "eccentricity": np.sqrt(1 - small / np.where(large > 0, large, 1)) * (large > 0),
-    }
-
-
-_BORDER_WEIGHTS = np.zeros(256)
-_BORDER_WEIGHTS[[5, 7, 15, 17, 25, 27]] = 1
-_BORDER_WEIGHTS[[21, 33]] = math.sqrt(2)
-_BORDER_WEIGHTS[[13, 23]] = (1 + math.sqrt(2)) / 2
-_NEIGHBOURS = np.array([[10, 2, 10], [2, 1, 2], [10, 2, 10]], dtype=np.float32)
-_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=np.uint8)
-
-
-def _outlines(regions: _Regions) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Give the number of holes, and the perimeter: each border pixel adds what follows from those around it.
-
-    The lengths are those of Benkrid and Crookes, "Design and FPGA implementation of a perimeter estimator" (2000).
+    It is taken in the cell's box with a margin of half of its longer side, without all pixels of cells and those near to them.
     """
-    holes, perimeters = np.zeros(len(regions.owner), dtype=np.int64), np.zeros(len(regions.owner))
-    for index, (start, end) in enumerate(pairwise(regions.start)):
-        x, y = regions.x[start:end], regions.y[start:end]
-        left, top = x.min(), y[0]
-        shape = np.zeros((y[-1] - top + 3, x.max() - left + 3), dtype=np.uint8)
-        shape[y - top + 1, x - left + 1] = 1
-        border = shape - cv2.erode(shape, _CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        kinds = cv2.filter2D(border, -1, _NEIGHBOURS, borderType=cv2.BORDER_CONSTANT)
-        perimeters[index] = np.bincount(kinds.ravel(), minlength=256) @ _BORDER_WEIGHTS
-        # One background is the one around the cell; label 0 is the cell itself.
-        holes[index] = cv2.connectedComponents(1 - shape, connectivity=4)[0] - 2
-    return holes, perimeters
-
-
-def _ferets(regions: _Regions) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
-    """Area of each region's convex hull drawn in pixels, and its Feret diameters.
-
-    As in scikit-image the hull goes through the middles of the pixels' edges, the pixels whose centres it holds make the hull
-    drawn in pixels, and the diameters are those of the line midway between its pixels and the others.
-    """
-    hull = _convex(_spans(regions), len(regions.owner))
-    convex_areas = np.bincount(hull.region, hull.right - hull.left + 1, len(regions.owner)).astype(np.int64)
-    found = np.array([_calipers(corners / 2) for corners in _hulls(hull, len(regions.owner))]).reshape(-1, 3)
-    names = ("feret_max_px", "feret_min_px", "feret_angle_deg")
-    return convex_areas, dict(zip(names, found.T, strict=True))
-
-
-def _spans(regions: _Regions) -> _Spans:
-    which = np.repeat(np.arange(len(regions.owner)), regions.areas)
-    new = np.ones(len(which) + 1, dtype=bool)
-    new[1:-1] = (np.diff(which) != 0) | (np.diff(regions.y) != 0)
-    first = np.flatnonzero(new[:-1])
-    last = np.flatnonzero(new[1:])
-    return _Spans(which[first], regions.y[first], regions.x[first], regions.x[last])
-
-
-def _hulls(spans: _Spans, number: int) -> list[NDArray[np.int64]]:
-    """Corners of each region's convex hull, in half pixels so that they are whole numbers, shape (k, 2) each."""
-    left, right, y = 2 * spans.left, 2 * spans.right, 2 * spans.y
-    x_around = np.stack([left - 1, left, left, right + 1, right, right], axis=1)
-    y_around = np.stack([y, y - 1, y + 1, y, y - 1, y + 1], axis=1)
-    points = np.stack([x_around, y_around], axis=2).astype(np.int32)
-    ends = np.searchsorted(spans.region, np.arange(number + 1))
-    return [cv2.convexHull(points[start:end].reshape(-1, 1, 2))[:, 0].astype(np.int64) for start, end in pairwise(ends)]
-
-
-def _convex(spans: _Spans, number: int) -> _Spans:
-    """Rows of the pixels whose centres lie in the regions' convex hulls or on their edges, in exact whole numbers."""
-    hulls = _hulls(spans, number)
-    if not hulls:
-        return spans
-    sizes = np.array([len(corners) for corners in hulls])
-    region = np.repeat(np.arange(number), sizes)
-    begin = np.concatenate(hulls)
-    end = np.concatenate([np.roll(corners, -1, axis=0) for corners in hulls])
-    turned = begin[:, 1] > end[:, 1]
-    begin[turned], end[turned] = end[turned], begin[turned]
-    # Rows of pixels are the even ones; an edge counts in all rows from its upper to its lower end.
-    first_row, last_row = -(-begin[:, 1] // 2), end[:, 1] // 2
-    rows = np.where(end[:, 1] > begin[:, 1], np.maximum(last_row - first_row + 1, 0), 0)
-    edge = np.repeat(np.arange(len(region)), rows)
-    y = np.arange(len(edge)) - np.repeat(np.cumsum(rows) - rows, rows) + first_row[edge]
-    (x0, y0), (dx, dy) = begin[edge].T, (end - begin)[edge].T
-    above, below = x0 * dy + (2 * y - y0) * dx, 2 * dy
-    top = np.minimum.reduceat(first_row, np.cumsum(sizes) - sizes)
-    bottom = np.maximum.reduceat(last_row, np.cumsum(sizes) - sizes)
-    heights = bottom - top + 1
-    base = np.cumsum(heights) - heights
-    place = (base - top)[region[edge]] + y
-    left = np.full(heights.sum(), np.iinfo(np.int64).max)
-    right = np.full(heights.sum(), np.iinfo(np.int64).min)
-    np.minimum.at(left, place, -(-above // below))
-    np.maximum.at(right, place, above // below)
-    of_row = np.repeat(np.arange(number), heights)
-    convex = _Spans(of_row, np.arange(len(left)) - (base - top)[of_row], left, right)
-    kept = left <= right  # thin slanting hulls pass between the pixels of some rows
-    return _Spans(*(values[kept] for values in convex))
-
-
-def _calipers(corners: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Largest and smallest width of a convex polygon, and the direction of the largest in degrees."""
-    between = corners[None, :, :] - corners[:, None, :]
-    squared = (between**2).sum(axis=2)
-    ahead = np.roll(corners, -1, axis=0) - corners
-    across = np.abs(between[..., 0] * ahead[:, None, 1] - between[..., 1] * ahead[:, None, 0])
-    widths = across.max(axis=1) / np.hypot(ahead[:, 0], ahead[:, 1])
-    largest = squared.max()
-    # Of several equally long ones the smallest angle is given; y points down and angles are counted as seen.
-    x, y = between[squared == largest].T
-    angle = (np.degrees(np.arctan2(-y, x)) % 180).min()
-    return math.sqrt(largest), float(widths.min()), float(angle)
+    height, width, channels = pixels.shape
+    found = np.full((len(spans), channels), np.nan)
+    if not len(spans):
+        return found
+    covered = np.zeros(height * width, dtype=np.uint8)
+    covered[own] = 1
+    spread = np.ones((2 * _GAP_PX + 1, 2 * _GAP_PX + 1), dtype=np.uint8)
+    outside = 1 - cv2.dilate(covered.reshape(height, width), spread, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    known: NDArray[Any] = pixels if pixels.dtype in (np.uint8, np.uint16) else pixels.astype(np.float64)
+    left, top, right, bottom = spans.boxes.T
+    margin = np.maximum(np.maximum(right - left, bottom - top) // 2 + 1, _LEAST_MARGIN_PX)
+    rows, columns = np.maximum(top - margin, 0), np.maximum(left - margin, 0)
+    for cell, place in enumerate(zip(rows, bottom + margin + 1, columns, right + margin + 1, strict=True)):
+        window = slice(place[0], place[1]), slice(place[2], place[3])
+        if cv2.countNonZero(outside[window]):
+            for first in range(0, channels, _MOST_CHANNELS):
+                part = known[(*window, slice(first, first + _MOST_CHANNELS))]
+                found[cell, first : first + part.shape[2]] = cv2.mean(part, mask=outside[window])[: part.shape[2]]
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------------- Table 1
@@ -362,6 +294,8 @@ class PictureSummary:
         Of the cells that have an extent, in pixels; shape (m,) each.
     pixel_size
         None where it is unknown.
+    shape
+        Height and width of the picture in pixels; None where unknown.
     """
 
     collection: str
@@ -372,6 +306,14 @@ class PictureSummary:
     ferets: NDArray[np.float64]
     equivalent_diameters: NDArray[np.float64]
     pixel_size: PixelSize | None = None
+    shape: tuple[int, int] | None = None
+
+    @property
+    def density_per_mm2(self) -> float | None:
+        """Cells on a square millimetre of the picture; None without a pixel size."""
+        if self.pixel_size is None or not self.shape or not math.prod(self.shape):
+            return None
+        return self.n_cells / (math.prod(self.shape) * self.pixel_size.um**2) * 1e6
 
 
 def summarise(image: AnnotatedImage, collection: str, pixel_size: PixelSize | None = None) -> PictureSummary:
@@ -382,13 +324,20 @@ def summarise(image: AnnotatedImage, collection: str, pixel_size: PixelSize | No
     InputError
         If the picture's shape is unknown.
     """
-    regions = _regions(image)
-    _, ferets = _ferets(regions)
+    spans = spans_of_cells(image)
     signal = 100 * np.count_nonzero(image.mask) / max(image.mask.size, 1)
-    areas = regions.areas.astype(np.float64)
-    diameters = _equivalent_diameters(regions.areas)
-    number = len(image.cells)
-    return PictureSummary(collection, image.name, number, signal, areas, ferets["feret_max_px"], diameters, pixel_size)
+    areas = spans.areas.astype(np.float64)
+    return PictureSummary(
+        collection=collection,
+        picture=image.name,
+        n_cells=len(image.cells),
+        signal_percent=signal,
+        areas=areas,
+        ferets=ferets(spans).largest,
+        equivalent_diameters=_equivalent_diameters(areas),
+        pixel_size=pixel_size,
+        shape=image.shape,
+    )
 
 
 def table1(summaries: Iterable[PictureSummary], counts: Counts = "per-picture") -> Table1:

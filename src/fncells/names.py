@@ -183,7 +183,9 @@ def slice_key(original_name: str) -> str:
     """
     specimen = parse_name(original_name)
     if specimen.column is None and specimen.row is None:
-        return re.sub(r"(?<=.)_[gory]$", "", _stem(original_name).lower())
+        stem = _stem(original_name).lower()
+        # A rat's letter stands before its region code: RT353_r1 and RT353_g1 are one field of view.
+        return re.sub(r"(?<=_)[gory](?=[12ab]$)" if specimen.region else r"(?<=.)_[gory]$", "", stem)
     place = "".join(f"{letter}{_written(index)}" for letter, index in zip("SCR", _place(specimen), strict=True))
     area = (specimen.area or "u") + (specimen.side or "") + (specimen.region or "")
     return "_".join((specimen.animal_key or "u", place, area)).lower()

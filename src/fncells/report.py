@@ -4,7 +4,9 @@ How good a prediction is, and how well people agree, is shown by :mod:`fncells.e
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +16,15 @@ from numpy.typing import NDArray
 
 import fncells
 from fncells import files
+from fncells.audit.crops import finding_pictures
+from fncells.audit.finding import Finding
+from fncells.challenges import CHALLENGES, as_rows
 from fncells.errors import InputError
-from fncells.figures import COLOURS, INK, Drawing, drawn, figure_of
-from fncells.measure import MEASURE_TITLES, table1_frame, table1_markdown
+from fncells.figures import COLOURS, FAINT, INK, Drawing, drawn, figure_of
+from fncells.measure import MEASURE_TITLES, Table1, table1_frame, table1_markdown
 from fncells.overlay import shrunk
 from fncells.pages import MOST_THUMBNAILS, Shown, environment, jpeg_address, number_text
+from fncells.published import TABLE_1
 from fncells.statistics import Description
 
 if TYPE_CHECKING:
@@ -31,9 +37,11 @@ __all__ = [
     "composition_figure",
     "count_report",
     "distribution_figures",
+    "expectation_figures",
     "preview_figure",
     "stats_report",
     "tour_page",
+    "write_audit",
 ]
 
 # The collections are named after hues; these differ in lightness too, so that no kind of colour vision confuses them.
@@ -41,6 +49,7 @@ _COLLECTION_COLOURS = {"green": "#009e73", "red": "#b2332a", "yellow": "#dba800"
 _PARTITION_SHADES = {"trainval": 1.0, "test": 0.6, "unlabelled": 0.25}
 
 _MOST_BINS = 60
+_MOST_OF_A_KIND = 6  # findings on the page of an audit that are shown; more of the same teach little
 
 
 # -------------------------------------------------------------------------------------------------------------- figures
@@ -83,6 +92,56 @@ def distribution_figures(values: Mapping[str, Mapping[str, Sequence[float]]]) ->
         Panels of a figure share their axis, and a line marks the median.
     """
     return [_distribution(measure, groups) for measure, groups in values.items()]
+
+
+def expectation_figures(table: Table1) -> list[Drawing]:
+    """Draw the sizes of cells against those that the paper prints (Clissa et al., FNC v2, Table 1), one figure a measure.
+
+    Parameters
+    ----------
+    table
+        Table 1 as :func:`fncells.measure.table1` gives it; collections that are not the paper's, or have no µm, are left out.
+
+    Returns
+    -------
+    list of Drawing
+        Ours above, the printed ones below: from the 10 % to the 90 % percentile, thick from 25 % to 75 %, with the median.
+    """
+    known = [name for name, measures in table.items() if name in TABLE_1 and _has(measures.get("area_um2"))]
+    measures = ("area_um2", "feret_um", "equivalent_diameter_um") if known else ()
+    return [_expectation(measure, known, table) for measure in measures]
+
+
+def _has(described: object) -> bool:
+    return isinstance(described, dict) and bool(described["count"])
+
+
+def _expectation(measure: str, collections: Sequence[str], table: Table1) -> Drawing:
+    with figure_of(6.4, 0.9 + 0.75 * len(collections)) as figure:
+        axes = figure.add_subplot()
+        for row, name in enumerate(collections):
+            described: Any = table[name][measure]
+            ours = [described[key] for key in ("10%", "25%", "50%", "75%", "90%")]
+            printed = list(getattr(TABLE_1[name], measure).quantiles[1:-1])
+            for height, values, colour in ((row - 0.17, ours, _colour(name, row)), (row + 0.17, printed, FAINT)):
+                axes.plot([values[0], values[4]], [height] * 2, color=colour, linewidth=1.5, solid_capstyle="butt")
+                axes.plot([values[1], values[3]], [height] * 2, color=colour, linewidth=9, solid_capstyle="butt")
+                axes.plot([values[2]] * 2, [height - 0.13, height + 0.13], color=INK, linewidth=1.5)
+            axes.text(ours[4], row - 0.17, f"  here, n = {described['count']}", va="center", fontsize=8)
+            axes.text(
+                printed[4], row + 0.17, f"  paper, n = {TABLE_1[name].cells}", va="center", fontsize=8, color=FAINT
+            )
+        axes.set_yticks(range(len(collections)), collections)
+        axes.set_ylim(len(collections) - 0.45, -0.55)
+        axes.margins(x=0.18)
+        axes.set_xlim(left=0)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(MEASURE_TITLES[measure])
+        caption = (
+            f"{MEASURE_TITLES[measure].capitalize()} against the paper's Table 1: from the 10 % to the 90 % percentile, "
+            "thick from 25 % to 75 %, with the median."
+        )
+        return drawn(figure, f"expectation_{measure}", caption)
 
 
 def preview_figure(pictures: Mapping[str, Sequence[tuple[str, NDArray[np.uint8]]]]) -> Drawing:
@@ -231,7 +290,7 @@ def count_report(out: Path, command: str | None = None) -> Path:
 
 
 def stats_report(out: Path, description: Description) -> Path:
-    """Write Table 1 (CSV, Markdown), the figures (SVG, PNG) and a page that shows them all.
+    """Write Table 1 (CSV, Markdown, JSON), the challenges (CSV), the figures (SVG, PNG) and a page that shows them all.
 
     Parameters
     ----------
@@ -247,11 +306,16 @@ def stats_report(out: Path, description: Description) -> Path:
     """
     drawings = [composition_figure(description.composition), preview_figure(description.previews)]
     drawings += distribution_figures(description.distributions)
+    drawings += expectation_figures(description.table)
     for drawing in drawings:
         drawing.write(out)
     table = table1_frame(description.table)
     files.write_csv(out / "table1.csv", table)
     files.write_text(out / "table1.md", table1_markdown(description.table))
+    files.write_json(out / "table1.json", description.table)
+    hard = _challenge_table(description)
+    if len(hard):
+        files.write_csv(out / "challenges.csv", hard)
     page = environment().get_template("stats.html.j2")
     text = page.render(
         title="Collection statistics",
@@ -260,9 +324,32 @@ def stats_report(out: Path, description: Description) -> Path:
         rows=table.sort_values("measure", kind="stable", key=_in_order_of_titles).to_dict("records"),
         published=any(table["counts"] == "published"),
         figures=drawings,
+        challenges=hard.astype(object).where(hard.notna(), None).to_dict("records"),
+        columns=[(challenge.title, challenge.measure) for challenge in CHALLENGES],
+        hardest={
+            collection: [
+                Shown(
+                    caption.partition(": ")[0],
+                    f"{collection}-{number}",
+                    caption.partition(": ")[2],
+                    jpeg_address(pixels),
+                )
+                for number, (caption, pixels) in enumerate(pictures)
+            ]
+            for collection, pictures in description.hardest.items()
+        },
     )
     files.write_text(out / "report.html", text)
     return out / "report.html"
+
+
+def _challenge_table(description: Description) -> "pd.DataFrame":
+    """All pictures, the hardest first."""
+    import pandas as pd
+
+    rows = as_rows(description.challenges, description.difficulty)
+    table = pd.DataFrame(rows)
+    return table.sort_values("difficulty", ascending=False, kind="stable") if rows else table
 
 
 def tour_page(
@@ -308,31 +395,91 @@ def tour_page(
     return path
 
 
-def audit_report(path: Path, findings: Sequence[Mapping[str, object]], subject: str = "") -> Path:
-    """Make a page of what an audit found.
+def audit_report(
+    path: Path, findings: Sequence[Finding], subject: str = "", root: Path | None = None, images: Path | None = None
+) -> Path:
+    """Make a page of what an audit found, with the places cut out of their pictures.
 
     Parameters
     ----------
     path
         The page to write.
     findings
-        One mapping each; their keys, in the order of their first appearance, are the columns. A key ``severity`` with the value
-        ``serious`` sets a line off.
+        As the audit gives them, the most serious first.
     subject
         What was audited.
+    root, images
+        The folders that the findings' files and pictures are relative to; without `root` no pictures are shown, and `images`
+        is the same folder where it is None.
 
     Returns
     -------
     pathlib.Path
         The page.
     """
-    columns = list(dict.fromkeys(key for finding in findings for key in finding))
+    shown, anchors, left_out = _seen(findings, root, images)
     page = environment().get_template("audit.html.j2")
     text = page.render(
-        title="Audit", version=fncells.__version__, subject=subject, columns=columns, findings=list(findings)
+        title="Audit",
+        version=fncells.__version__,
+        subject=subject,
+        findings=findings,
+        severities=[(name, sum(one.severity == name for one in findings)) for name in ("serious", "minor", "note")],
+        gallery=shown,
+        anchors=anchors,
+        left_out=left_out,
     )
     files.write_text(path, text)
     return path
+
+
+def write_audit(out: Path, findings: Sequence[Finding], subject: str, root: Path, images: Path | None = None) -> Path:
+    """Write the findings of an audit as ``findings.csv``, ``findings.json`` and ``report.html``.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    findings, subject, root, images
+        As in :func:`audit_report`.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+    """
+    import pandas as pd
+
+    told = [asdict(one) for one in findings]
+    columns = [name for name in Finding.__annotations__ if name not in ("pictures", "points")]
+    files.write_csv(out / "findings.csv", pd.DataFrame(told, columns=columns))
+    files.write_json(out / "findings.json", told)
+    return audit_report(out / "report.html", findings, subject, root, images)
+
+
+def _seen(
+    findings: Sequence[Finding], root: Path | None, images: Path | None
+) -> tuple[list[Shown], dict[int, str], int]:
+    """Pictures of the findings, the anchors of those that have one, and how many are left out."""
+    shown: list[Shown] = []
+    anchors: dict[int, str] = {}
+    kinds: Counter[str] = Counter()
+    left_out = 0
+    for position, finding in enumerate(findings if root is not None else ()):
+        if not finding.pictures or root is None:
+            continue
+        if kinds[finding.kind] >= _MOST_OF_A_KIND or len(anchors) >= MOST_THUMBNAILS:
+            left_out += 1
+            continue
+        for number, (caption, pixels) in enumerate(finding_pictures(finding, root, images)):
+            anchor = f"f{position}" if not number else f"f{position}-{number}"
+            anchors.setdefault(position, anchor)
+            kind = finding.kind.replace("-", " ")
+            words = f"{kind} · {caption}" if finding.points else kind
+            name = finding.pictures[0] if finding.points else caption
+            shown.append(Shown(name, anchor, words, jpeg_address(pixels)))
+        kinds[finding.kind] += position in anchors
+    return shown, anchors, left_out
 
 
 def _listed(names: Iterable[str]) -> str:

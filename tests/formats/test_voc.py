@@ -697,6 +697,15 @@ def test_the_published_dialect_says_nothing_that_is_not_known(tmp_path):
     assert only(tmp_path).cells[4].is_dot
 
 
+def test_boxes_of_the_archive_end_one_pixel_later_and_dots_are_nothing_to_others(tmp_path):
+    objects = [f"<marker>CTb</marker>{BOX}", "<marker>CTb</marker><dot><x>1</x><y>2</y></dot>"]
+    text = f"<annotation>{''.join(f'<object>{inner}</object>' for inner in objects)}</annotation>"
+    rectangle, dot = read_text(tmp_path, text).cells
+    assert rectangle.rings[0].tolist() == [[48, 240.5], [194, 240.5], [194, 370], [48, 370]]
+    assert dot.is_dot
+    assert [cell.source_shape for cell in read_text(tmp_path, text, foreign=True).cells] == ["rect"]
+
+
 def test_the_published_dialect_needs_the_picture_for_its_dots(tmp_path):
     with pytest.raises(InputError, match=r"a\.png: expected the picture's height and width.*--images"):
         voc.CODEC.published.write(tmp_path, [AnnotatedImage("a.png", None, (Cell((SQUARE,)),))])
@@ -764,6 +773,29 @@ HOSTILE = {
     "an attribute without value": (
         VALID.replace("</name>", "</name><attributes><attribute><name>a</name></attribute></attributes>"),
         "expected a name and a value, found no value",
+    ),
+    "an attribute of elements": (
+        VALID.replace(
+            "</name>", "</name><attributes><attribute><name>a</name><value><b/></value></attribute></attributes>"
+        ),
+        "expected texts as name and value, found elements",
+    ),
+    "an attribute twice": (
+        VALID.replace(
+            "</name>",
+            f"</name><attributes>{'<attribute><name>a</name><value>1</value></attribute>' * 2}</attributes>",
+        ),
+        "each attribute once, found 'a' twice",
+    ),
+    "a point tied to an outline": (
+        "<annotation>"
+        + "".join(
+            f"<object>{inner}<attributes><attribute><name>cell</name><value>3</value></attribute>"
+            '<attribute><name>ring</name><value>"outer"</value></attribute></attributes></object>'
+            for inner in (BOX, "<dot><x>1</x><y>2</y></dot>")
+        )
+        + "</annotation>",
+        "expected rings of cell 3, found a point among them",
     ),
     "fncells's own note": (
         VALID.replace(

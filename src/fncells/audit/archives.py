@@ -2,64 +2,89 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import joblib
 import numpy as np
+from numpy.typing import NDArray
 
 from fncells import files
-from fncells.archive import INDEX_NAME, LABELLED, Archive, Sample, path_of
-from fncells.audit.finding import Finding, Severity, in_order
+from fncells.archive import INDEX_NAME, LABELLED, Archive, Sample
+from fncells.audit.finding import Finding, in_order
 from fncells.audit.likeness import Portrait, duplicate_findings
-from fncells.audit.outlines import Measured, cell_findings, hole_findings, size_findings, truth_findings
+from fncells.audit.outlines import cell_findings, hole_findings, part_findings, truth_findings
 from fncells.audit.rasters import mask_findings
+from fncells.audit.records import (
+    Known,
+    checksum_findings,
+    in_index,
+    index_findings,
+    is_plausible,
+    metadata_findings,
+    partition_findings,
+    pixel_size_findings,
+    stray_findings,
+)
+from fncells.audit.sizes import Measured, size_findings
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.formats import CODECS, read_annotations
-from fncells.images import Picture, read_picture
-from fncells.ingest import CHECKSUMS_NAME
-from fncells.names import parse_name, slice_key
+from fncells.images import Picture, PixelSize, read_picture
 
 __all__ = ["audit_archive"]
 
 _RASTERS = ("masks", "labels")  # the ground truths that are judged picture by picture
 
+Told = tuple[str, AnnotatedImage]
+"""An annotation file, and what it says of one picture."""
 
-@dataclass(eq=False)
-class _Audit:
-    """What has been found, and what is kept of each picture to compare it with the others."""
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One picture to look at, with all that annotation files say of it; it crosses to the worker process."""
 
     root: Path
-    findings: list[Finding] = field(default_factory=list)
-    portraits: list[Portrait] = field(default_factory=list)
-    measured: dict[str, list[Measured]] = field(default_factory=lambda: defaultdict(list))
-    shapes: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    sample: Sample
+    told: tuple[Told, ...]
+
+    @property
+    def file(self) -> str:
+        return self.name(self.sample.picture_path)
 
     def name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
-    def add(self, severity: Severity, kind: str, path: Path | str, place: str | None, why: str, advice: str) -> None:
-        file = path if isinstance(path, str) else self.name(path)
-        self.findings.append(Finding(severity, kind, file, place, why, advice))
 
-    def add_unreadable(self, path: Path, error: InputError) -> None:
-        why = f"expected {error.expected}, found {error.found}"
-        self.add("serious", "unreadable", path, error.place, why, error.advice or "get the file again, or save it anew")
+@dataclass(eq=False)
+class _Seen:
+    """What was found in one picture, and what is kept of it to compare it with the others."""
+
+    findings: list[Finding] = field(default_factory=list)
+    picture: Picture | None = None
+    portrait: Portrait | None = None
+    measured: Measured | None = None
+    shape: tuple[int, int] | None = None
+    own_size: PixelSize | None = None
+    n_cells: int | None = None
 
 
-def audit_archive(path: Path) -> list[Finding]:
+def audit_archive(path: Path, workers: int = 1) -> list[Finding]:
     """Find what is wrong in an archive.
 
     Looked for are pictures and masks without each other, files that cannot be read, sizes that differ, masks that are not
-    binary or that differ from label pictures and annotations, outlines that leave the picture, cross themselves or were
-    drawn twice, specks, holes, cells of odd size, pictures that are there twice, slices and animals in both partitions,
-    and files that differ from the index or from their checksums.
+    binary, ground truths that contradict each other, outlines that leave the picture, cross themselves, overlap or were drawn
+    twice, specks, holes, cells of odd size, outlines rougher than usual, neighbours merged into one, pictures that are there
+    twice, slices and animals in both partitions, and files that differ from the index, from their metadata or from their
+    checksums.
 
     Parameters
     ----------
     path
         The archive's folder, or that of one of its collections.
+    workers
+        Processes to work with; the result does not depend on it.
 
     Returns
     -------
@@ -72,136 +97,73 @@ def audit_archive(path: Path) -> list[Finding]:
         If there is no archive.
     """
     archive = Archive.open(path)
-    audit = _Audit(archive.root)
-    samples = _samples(archive, audit)
-    for sample in files.progress(samples, len(samples), "checking pictures"):
-        _check_sample(sample, audit)
-    for mask in archive.unpaired_masks():
-        audit.add(
-            "serious",
-            "mask-without-picture",
-            mask,
-            None,
-            "there is no picture of that name: whatever pairs by order takes the wrong pictures from here on",
-            "put the picture beside it, or remove the mask",
-        )
-    _check_annotations(archive, samples, audit)
-    for collection, measured in audit.measured.items():
-        audit.findings += size_findings(collection, measured)
-    audit.findings += duplicate_findings(audit.portraits)
-    _check_partitions(samples, audit)
-    _check_checksums(audit)
-    return in_order(audit.findings)
+    samples, findings, has_index = _samples(archive)
+    told, more = _annotations(archive, samples)
+    findings += more
+    jobs = [_Job(archive.root, sample, tuple(told[sample.picture_path])) for sample in samples]
+    work = joblib.Parallel(n_jobs=workers, return_as="generator")(joblib.delayed(_look)(job) for job in jobs)
+    seen: list[_Seen] = list(files.progress(work, len(jobs), "checking pictures"))
+    for one in seen:
+        findings += one.findings
+    findings += stray_findings(archive)
+    measured: dict[str, list[Measured]] = defaultdict(list)
+    for job, one in zip(jobs, seen, strict=True):
+        if one.measured is not None:
+            measured[job.sample.collection].append(one.measured)
+    for collection, sizes in measured.items():
+        findings += size_findings(collection, sizes)
+    findings += duplicate_findings([one.portrait for one in seen if one.portrait is not None])
+    known = [
+        Known(job.sample, job.file, one.shape, one.own_size, one.n_cells) for job, one in zip(jobs, seen, strict=True)
+    ]
+    findings += partition_findings(known)
+    if has_index:
+        findings += index_findings(archive, known)
+        # Without a row all is unknown of a picture, its pixel size too.
+        indexed = in_index(archive)
+        known = [one for one in known if (one.sample.collection.lower(), one.sample.picture_path.stem) in indexed]
+    findings += pixel_size_findings(known)
+    findings += checksum_findings(archive.root)
+    return in_order(findings)
 
 
-def _samples(archive: Archive, audit: _Audit) -> list[Sample]:
-    """List all pictures; where the index cannot be read, what the folders tell must do."""
+def _samples(archive: Archive) -> tuple[list[Sample], list[Finding], bool]:
+    """List all pictures, and whether there is an index; where it cannot be read, what the folders tell must do."""
     try:
-        samples = archive.samples()
+        return archive.samples(), [], (archive.root / INDEX_NAME).exists()
     except InputError as error:
-        audit.add_unreadable(archive.root / INDEX_NAME, error)
         bare = Archive(archive.root, archive.collections)
         # The index is cached on first use; an empty one stands in.
         bare.__dict__["_known"] = {}
-        return bare.samples()
-    if (archive.root / INDEX_NAME).exists():
-        _check_index(archive, samples, audit)
-    return samples
+        return bare.samples(), [_unreadable(INDEX_NAME, error)], False
 
 
-# Picture by picture
-
-
-def _check_sample(sample: Sample, audit: _Audit) -> None:
-    picture: Picture | None = None
-    try:
-        picture = sample.read_picture()
-    except InputError as error:
-        audit.add_unreadable(sample.picture_path, error)
-    else:
-        audit.shapes[sample.picture_path] = (picture.pixels.shape[0], picture.pixels.shape[1])
-        audit.portraits.append(_portrait(sample, picture, audit))
-    if sample.partition in LABELLED:
-        if sample.mask_path is None:
-            audit.add(
-                "serious",
-                "picture-without-mask",
-                sample.picture_path,
-                None,
-                "a labelled picture has no mask: it is left out, or taken for one without cells",
-                "make the mask, or move the picture to unlabelled",
-            )
-        else:
-            _check_truth(sample, sample.mask_path, picture, audit)
-    notes = audit.root / path_of("metadata", sample.collection, sample.partition, sample.picture_path.stem)
-    if notes.parent.is_dir() and not notes.exists():
-        audit.add(
-            "minor",
-            "metadata-missing",
-            sample.picture_path,
-            None,
-            "the metadata folder has no text for this picture: how it was taken is lost to who reads only that",
-            "run `fncells build` again",
-        )
-
-
-def _portrait(sample: Sample, picture: Picture, audit: _Audit) -> Portrait:
-    digest = hashlib.sha256(repr(picture.pixels.shape).encode() + np.ascontiguousarray(picture.pixels).tobytes())
-    return Portrait(
-        file=audit.name(sample.picture_path),
-        collection=sample.collection,
-        partition=sample.partition,
-        digest=digest.hexdigest(),
-        features=Portrait.features_of(picture.pixels),
-    )
-
-
-def _check_truth(sample: Sample, mask_path: Path, picture: Picture | None, audit: _Audit) -> None:
-    try:
-        pixels = read_picture(mask_path).pixels
-        cells = sample.read_cells()
-    except InputError as error:
-        audit.add_unreadable(Path(str(error.path)) if error.path else mask_path, error)
-        return
-    file = audit.name(mask_path)
-    audit.findings += mask_findings(file, pixels)
-    foreground = pixels.max(axis=2) > 0 if pixels.ndim == 3 else pixels > 0
-    for path, shape in ((mask_path, foreground.shape), (sample.labels_path, cells.shape or ())):
-        if picture is not None and path is not None and shape != picture.pixels.shape[:2]:
-            audit.add(
-                "serious",
-                "size-mismatch",
-                path,
-                None,
-                f"{_said(shape)} pixels, where its picture has {_said(picture.pixels.shape)}: cells lie beside the cells",
-                "find the picture it was made from, or make it anew",
-            )
-    if sample.labels_path is not None and cells.shape == foreground.shape and (cells.mask != foreground).any():
-        audit.add(
-            "serious",
-            "labels-disagreement",
-            sample.labels_path,
-            None,
-            f"{np.count_nonzero(cells.mask != foreground)} pixels are a cell in the label picture or in the mask alone",
-            "make both anew with `fncells build`",
-        )
-    audit.findings += hole_findings(file, cells)
-    size = None if picture is None or picture.pixel_size is None else picture.pixel_size.um
-    audit.measured[sample.collection].append(Measured.of(file, cells, size))
+def _unreadable(file: str, error: InputError) -> Finding:
+    why = f"expected {error.expected}, found {error.found}"
+    advice = error.advice or "get the file again, or save it anew"
+    return Finding("serious", "unreadable", file, error.place, why, advice)
 
 
 # Annotation files
 
 
-def _check_annotations(archive: Archive, samples: Iterable[Sample], audit: _Audit) -> None:
+def _annotations(archive: Archive, samples: Sequence[Sample]) -> tuple[dict[Path, list[Told]], list[Finding]]:
+    """Read all annotation files: what they say by picture, and what is wrong with the files themselves."""
     by_place: dict[tuple[str, str], dict[str, Sample]] = defaultdict(dict)
     for sample in samples:
         by_place[sample.collection, sample.partition][sample.picture_path.stem] = sample
+    told: dict[Path, list[Told]] = defaultdict(list)
+    findings: list[Finding] = []
     for collection in archive.collections:
         for partition in LABELLED:
-            folder = archive.root / collection / partition / "ground_truths"
-            for path, format_name in _annotation_files(folder):
-                _check_annotation_file(path, format_name, by_place[collection, partition], audit)
+            pictures = by_place[collection, partition]
+            for path, format_name in _annotation_files(archive.root / collection / partition / "ground_truths"):
+                file = path.relative_to(archive.root).as_posix()
+                found, wrong = _read(path, file, format_name, pictures)
+                findings += wrong
+                for sample, image in found:
+                    told[sample.picture_path].append((file, image))
+    return told, findings
 
 
 def _annotation_files(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -221,175 +183,163 @@ def _annotation_files(folder: Path) -> Iterator[tuple[Path, str]]:
                     break
 
 
-def _check_annotation_file(path: Path, format_name: str, samples: dict[str, Sample], audit: _Audit) -> None:
-    file = audit.name(path)
+def _read(
+    path: Path, file: str, format_name: str, samples: dict[str, Sample]
+) -> tuple[list[tuple[Sample, AnnotatedImage]], list[Finding]]:
+    found: list[tuple[Sample, AnnotatedImage]] = []
+    findings: list[Finding] = []
     seen = set()
     try:
         for image in read_annotations(path, format_name):
             stem = Path(image.name).stem
             seen.add(stem)
-            if stem not in samples:
-                audit.add(
-                    "serious",
-                    "annotations-without-picture",
-                    file,
-                    image.name,
-                    "no picture of that name is in this partition: it was renamed, moved, or is missing",
-                    "run `fncells build` again",
-                )
-            else:
-                _check_annotated(file, image, samples[stem], audit)
+            if stem in samples:
+                found.append((samples[stem], image))
+                continue
+            why = "no picture of that name is in this partition: it was renamed, moved, or is missing"
+            advice = "run `fncells build` again"
+            findings.append(Finding("serious", "annotations-without-picture", file, image.name, why, advice))
     except InputError as error:
-        audit.add_unreadable(path, error)
-        return
+        return found, [*findings, _unreadable(file, error)]
     forgotten = sorted(set(samples) - seen)
     if forgotten:
-        audit.add(
-            "serious",
-            "picture-without-annotations",
-            file,
-            f"{samples[forgotten[0]].name}{f' and {len(forgotten) - 1} more' if len(forgotten) > 1 else ''}",
-            "labelled pictures are not in it: who reads this format alone misses them",
-            "run `fncells build` again",
-        )
+        place = f"{samples[forgotten[0]].name}{f' and {len(forgotten) - 1} more' if len(forgotten) > 1 else ''}"
+        why = "labelled pictures are not in it: who reads this format alone misses them"
+        advice = "run `fncells build` again"
+        findings.append(Finding("serious", "picture-without-annotations", file, place, why, advice))
+    return found, findings
 
 
-def _check_annotated(file: str, image: AnnotatedImage, sample: Sample, audit: _Audit) -> None:
-    shape = audit.shapes.get(sample.picture_path)
-    if shape is not None and image.shape not in (None, shape):
-        audit.add(
-            "serious",
-            "size-mismatch",
-            file,
-            image.name,
-            f"the annotations are for {_said(image.shape or ())} pixels, the picture has {_said(shape)}: they do not match",
-            "run `fncells build` again",
-        )
-        return
-    placed = image if shape is None else image.with_shape(shape)
-    audit.findings += cell_findings(file, placed)
-    if placed.shape is None or sample.mask_path is None:
-        return
+# Picture by picture
+
+
+def _look(job: _Job) -> _Seen:
+    """Look at one picture and all that belongs to it."""
+    sample = job.sample
+    seen = _Seen()
     try:
-        truth = sample.read_cells()
-    except InputError:
-        return  # told where the mask was read
-    if truth.shape == placed.shape:
-        audit.findings += truth_findings(file, placed, truth, apart=sample.labels_path is not None)
-
-
-# Index, partitions, checksums
-
-
-def _check_index(archive: Archive, samples: Iterable[Sample], audit: _Audit) -> None:
-    import pandas as pd
-
-    there = {(sample.collection.lower(), sample.picture_path.stem): sample for sample in samples}
-    rows: dict[tuple[str, str], object] = {}
-    columns = ["dataset", "image_name", "partition", "n_cells"]
-    for dataset, image, partition, count in archive.index[columns].itertuples(index=False, name=None):
-        if pd.isna(dataset) or pd.isna(image):
-            continue
-        key = str(dataset).lower(), Path(str(image)).stem
-        place = f"row of {dataset} {image}"
-        if key in rows:
-            _index_finding(audit, "index-row-twice", place, "two rows describe this picture: which is true is unknown")
-        elif key not in there and key[0] in {name.lower() for name in archive.collections}:
-            _index_finding(
-                audit, "row-without-picture", place, "there is no such picture: counts by the index are wrong"
-            )
-        elif key in there and not pd.isna(partition) and partition != there[key].partition:
-            why = f"the index says {partition}, the picture lies in {there[key].partition}: a split by the index leaks"
-            _index_finding(audit, "index-partition", place, why)
-        elif key in there and not pd.isna(count):
-            _check_count(there[key], int(count), place, audit)
-        rows[key] = image
-    for key, sample in there.items():
-        if key not in rows:
-            audit.add(
-                "serious",
-                "picture-without-row",
-                sample.picture_path,
-                None,
-                f"{INDEX_NAME} does not tell what it shows: animal, slice and pixel size are unknown",
-                "run `fncells build` again, or add the row",
-            )
-
-
-def _check_count(sample: Sample, count: int, place: str, audit: _Audit) -> None:
-    try:
-        found = len(sample.read_cells().cells) if sample.mask_path is not None else None
-    except InputError:
-        return  # told where the mask is read
-    if found is not None and found != count:
-        why = f"the index says {count} cells, the ground truth has {found}"
-        audit.add("minor", "index-count", INDEX_NAME, place, why, "run `fncells build` again")
-
-
-def _index_finding(audit: _Audit, kind: str, place: str, why: str) -> None:
-    audit.add("serious", kind, INDEX_NAME, place, why, "run `fncells build` again, or mend the row")
-
-
-def _check_partitions(samples: Iterable[Sample], audit: _Audit) -> None:
-    slices: dict[str, dict[str, Sample]] = defaultdict(dict)
-    animals: dict[str, set[str]] = defaultdict(set)
-    for sample in samples:
-        if sample.partition in LABELLED and sample.original_name is not None:
-            slices[slice_key(sample.original_name)].setdefault(sample.partition, sample)
-            animal = parse_name(sample.original_name).animal_key
-            if animal is not None:
-                animals[animal].add(sample.partition)
-    for parts in slices.values():
-        if len(parts) > 1:
-            train, test = (parts[partition] for partition in LABELLED)
-            audit.add(
-                "serious",
-                "slice-across-partitions",
-                test.picture_path,
-                None,
-                f"it shows the slice of {audit.name(train.picture_path)} ({test.original_name}, {train.original_name}): "
-                "the test knows what was trained on",
-                "put both into one partition; `fncells build` does",
-            )
-    shared = sorted(animal for animal, parts in animals.items() if len(parts) > 1)
-    if shared:
-        audit.add(
-            "note",
-            "animal-across-partitions",
-            INDEX_NAME,
-            ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else ""),
-            f"pictures of {len(shared)} animals are in trainval and in test, as in the paper: the test says little of new "
-            "animals",
-            "`fncells build --group animal` keeps animals together",
-        )
-
-
-def _check_checksums(audit: _Audit) -> None:
-    path = audit.root / CHECKSUMS_NAME
-    if not path.is_file():
-        return
-    listed: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        digest, _, name = line.partition("  ")
-        if len(digest) != 64 or not name:
-            why = "not a line of a checksum and a name, as sha256sum writes them"
-            audit.add("minor", "checksum-line", path, f"line {number}", why, "run `fncells build` again")
+        seen.picture = read_picture(sample.picture_path, sample.name)
+    except InputError as error:
+        seen.findings.append(_unreadable(job.file, error))
+    else:
+        seen.shape = (seen.picture.pixels.shape[0], seen.picture.pixels.shape[1])
+        seen.own_size = seen.picture.pixel_size
+        seen.portrait = _portrait(job, seen.picture)
+    cells = None
+    if sample.partition in LABELLED:
+        if sample.mask_path is None:
+            why = "a labelled picture has no mask: it is left out, or taken for one without cells"
+            advice = "make the mask, or move the picture to unlabelled"
+            seen.findings.append(Finding("serious", "picture-without-mask", job.file, None, why, advice))
         else:
-            listed[name] = digest.lower()
-    for name, digest in listed.items():
-        target = audit.root / name
-        if not target.resolve().is_relative_to(audit.root.resolve()) or not target.is_file():
-            why = "it is listed with a checksum and is not there"
-            audit.add("serious", "checksum-without-file", name, None, why, "get the file again, or run `fncells build`")
-        elif files.sha256(target) != digest:
-            why = "its content is not the one that was listed: it was changed or damaged since"
-            audit.add("serious", "checksum-mismatch", name, None, why, "get the file again, or run `fncells build`")
-    for found in sorted(audit.root.rglob("*")):
-        name = audit.name(found)
-        hidden = any(part.startswith(".") for part in Path(name).parts)
-        if found.is_file() and not hidden and name not in listed and name != CHECKSUMS_NAME:
-            why = "no checksum is listed for it, so damage would go unseen"
-            audit.add("note", "file-without-checksum", name, None, why, "run `fncells build` again, or remove the file")
+            cells = _check_truth(job, sample.mask_path, seen)
+        seen.findings += _annotation_findings(job, seen.shape, cells)
+    if seen.picture is not None:
+        seen.findings += _blank(job, seen.picture, cells)
+    tags = None if seen.picture is None else seen.picture.tags
+    seen.findings += metadata_findings(job.root, sample, job.file, tags)
+    seen.picture = None  # has been looked at, and is not to travel
+    seen.findings = [one if one.pictures else replace(one, pictures=(job.file,)) for one in seen.findings]
+    return seen
+
+
+def _portrait(job: _Job, picture: Picture) -> Portrait:
+    digest = hashlib.sha256(repr(picture.pixels.shape).encode() + np.ascontiguousarray(picture.pixels).tobytes())
+    features = Portrait.features_of(picture.pixels)
+    return Portrait(job.file, job.sample.collection, job.sample.partition, digest.hexdigest(), features)
+
+
+def _blank(job: _Job, picture: Picture, cells: AnnotatedImage | None) -> Iterator[Finding]:
+    pixels = picture.pixels
+    if not pixels.size or (pixels != pixels.reshape(-1, *pixels.shape[2:])[0]).any():
+        return
+    if cells is not None and cells.cells:
+        why = f"all its pixels have the same value, and {len(cells.cells)} cells are annotated on it: their picture was lost"
+        yield Finding("serious", "blank-picture", job.file, None, why, "find the picture that was annotated")
+    else:
+        why = "all its pixels have the same value: the shutter was closed, or the picture was lost"
+        yield Finding("minor", "blank-picture", job.file, None, why, "get the picture again, or leave it out")
+
+
+def _check_truth(job: _Job, mask_path: Path, seen: _Seen) -> AnnotatedImage | None:
+    """Judge mask and label picture; give the cells."""
+    sample = job.sample
+    try:
+        pixels = read_picture(mask_path).pixels
+        cells = sample.read_cells()
+    except InputError as error:
+        seen.findings.append(_unreadable(job.name(Path(str(error.path)) if error.path else mask_path), error))
+        return None
+    file = job.name(mask_path)
+    seen.n_cells = len(cells.cells)
+    seen.findings += mask_findings(file, pixels)
+    foreground = pixels.max(axis=2) > 0 if pixels.ndim == 3 else pixels > 0
+    seen.findings += _size_mismatches(
+        job, seen.shape, ((mask_path, foreground.shape), (sample.labels_path, cells.shape))
+    )
+    if sample.labels_path is not None:
+        seen.findings += part_findings(job.name(sample.labels_path), cells)
+        seen.findings += _labels_disagreement(job.name(sample.labels_path), cells, foreground)
+    seen.findings += hole_findings(file, cells)
+    size = seen.own_size or sample.pixel_size
+    um = size.um if size is not None and is_plausible(size) else None
+    seen.measured = Measured.of(file, cells, um, (job.file,))
+    return cells
+
+
+def _size_mismatches(
+    job: _Job, shape: tuple[int, int] | None, made: Sequence[tuple[Path | None, tuple[int, ...] | None]]
+) -> Iterator[Finding]:
+    for path, own in made:
+        if shape is not None and path is not None and own != shape:
+            why = f"{_said(own or ())} pixels, where its picture has {_said(shape)}: cells lie beside the cells"
+            advice = "find the picture it was made from, or make it anew"
+            yield Finding("serious", "size-mismatch", job.name(path), None, why, advice)
+
+
+def _labels_disagreement(file: str, cells: AnnotatedImage, foreground: NDArray[np.bool_]) -> Iterator[Finding]:
+    if cells.shape != foreground.shape:
+        return
+    y, x = np.nonzero(cells.mask != foreground)
+    if len(x):
+        why = f"{len(x)} pixels are a cell in the label picture or in the mask alone"
+        points = ((float(x[0]), float(y[0])),)
+        advice = "make both anew with `fncells build`"
+        yield Finding("serious", "labels-disagreement", file, None, why, advice, points=points)
+
+
+def _annotation_findings(job: _Job, shape: tuple[int, int] | None, cells: AnnotatedImage | None) -> Iterator[Finding]:
+    """Hold what annotation files say of a picture against its size, its mask and each other."""
+    agreeing: list[Told] = []
+    for file, image in job.told:
+        if shape is not None and image.shape not in (None, shape):
+            sizes = f"the annotations are for {_said(image.shape or ())} pixels, the picture has {_said(shape)}"
+            why = f"{sizes}: they do not match"
+            yield Finding("serious", "size-mismatch", file, image.name, why, "run `fncells build` again")
+            continue
+        placed = image if shape is None else image.with_shape(shape)
+        yield from cell_findings(file, placed)
+        if cells is not None and placed.shape is not None and cells.shape == placed.shape:
+            apart = job.sample.labels_path is not None
+            wrong = list(truth_findings(file, placed, cells, apart=apart))
+            yield from wrong
+            if any(one.kind != "merged-cells" for one in wrong):
+                continue
+        agreeing.append((file, placed))
+    if not agreeing:
+        return
+    first, image = agreeing[0]
+    number = sum(not cell.is_dot for cell in image.cells)
+    for file, other in agreeing[1:]:
+        others = sum(not cell.is_dot for cell in other.cells)
+        if others != number:
+            why = f"{others} cells, where {first} has {number}: counts depend on which of them is read"
+            advice = "make all formats anew from one of them with `fncells build` or `fncells convert`"
+            # The one with fewer cells is the likelier to have lost some.
+            at = file if others < number else first
+            if at == first:
+                why = f"{number} cells, where {file} has {others}: counts depend on which of them is read"
+            yield Finding("minor", "formats-disagree", at, other.name, why, advice)
 
 
 def _said(shape: tuple[int, ...]) -> str:

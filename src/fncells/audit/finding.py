@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Finding", "Severity", "in_order", "places"]
+__all__ = ["Finding", "Point", "Severity", "in_order", "places"]
 
 Severity = Literal["serious", "minor", "note"]
+Point = tuple[float, float]
 
 _SEVERITIES: tuple[Severity, ...] = ("serious", "minor", "note")
 _SHOWN = 3  # places named in a finding; of more only the number is told
@@ -30,6 +31,10 @@ class Finding:
         What was found, and why it matters.
     advice
         What to do about it.
+    pictures
+        Pictures that show it, relative as `file` is, or to the folder of the pictures where there is one.
+    points
+        Where in the first of them, x and y in pixels.
     """
 
     severity: Severity
@@ -38,6 +43,8 @@ class Finding:
     place: str | None
     why: str
     advice: str
+    pictures: tuple[str, ...] = ()
+    points: tuple[Point, ...] = ()
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
@@ -47,7 +54,7 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
     )
 
 
-def places(points: Sequence[tuple[float, float]]) -> str:
+def places(points: Sequence[Point]) -> str:
     """Name the first few places of a picture, x and y in pixels, and how many more there are."""
     named = "; ".join(f"x {x:.0f}, y {y:.0f}" for x, y in points[:_SHOWN])
     rest = len(points) - _SHOWN

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fncells.audit.finding import Finding
+from fncells.audit.finding import Finding, Severity
 
 __all__ = ["Portrait", "duplicate_findings"]
 
@@ -46,7 +46,7 @@ class Portrait:
         Broad light and shade are taken out, as every picture of a microscope darkens towards its corners; so are single
         pixels, as a camera's hot ones are at the same place in all its pictures.
         """
-        grey = pixels.max(axis=2) if pixels.ndim == 3 else pixels
+        grey = _brightest_channel(pixels)
         despeckled = cv2.medianBlur(np.ascontiguousarray(grey), 3)
         small = cv2.resize(despeckled.astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
         fine = small - cv2.GaussianBlur(small, (0, 0), _SIDE / 8)
@@ -55,6 +55,16 @@ class Portrait:
         fine -= fine.mean()
         length = float(np.linalg.norm(fine))
         return None if length < _SIDE * np.sqrt(_FAINTEST) else (fine / length).astype(np.float32).ravel()
+
+
+def _brightest_channel(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Brightest channel of each pixel; plane by plane, which is ten times as quick as along the last axis."""
+    if pixels.ndim == 2:
+        return pixels
+    brightest = np.ascontiguousarray(pixels[..., 0])
+    for channel in range(1, pixels.shape[2]):
+        np.maximum(brightest, pixels[..., channel], out=brightest)
+    return brightest
 
 
 def duplicate_findings(portraits: Sequence[Portrait]) -> Iterator[Finding]:
@@ -85,7 +95,8 @@ def _near(portraits: Sequence[Portrait]) -> Iterator[Finding]:
         best = np.max([_turned(block, turn) @ features[: start + len(block)].T for turn in range(8)], axis=0)
         for row, column in zip(*np.nonzero(best > _ALIKE), strict=True):
             if column < start + row:
-                how = f"the same picture, to {100 * best[row, column]:.0f} %, turned, mirrored or saved anew, as"
+                share = f"{100 * best[row, column]:.0f} %"
+                how = f"alike to {share} (turned, mirrored, saved anew, or the next focal plane):"
                 yield _finding(portraits[start + int(row)], portraits[int(column)], "near-duplicate", how)
 
 
@@ -99,6 +110,6 @@ def _turned(block: NDArray[np.float32], turn: int) -> NDArray[np.float32]:
 def _finding(one: Portrait, other: Portrait, kind: str, how: str) -> Finding:
     leak = {one.partition, other.partition} == {"trainval", "test"}
     meaning = "it was trained on and tests itself" if leak else "its cells count twice"
-    return Finding(
-        "serious" if leak else "minor", kind, one.file, None, f"{how} {other.file}: {meaning}", "remove one of the two"
-    )
+    severity: Severity = "serious" if leak else "minor"
+    pictures = (one.file, other.file)
+    return Finding(severity, kind, one.file, None, f"{how} {other.file}: {meaning}", "remove one of the two", pictures)

@@ -1,59 +1,30 @@
-"""What can be wrong with the cells of one picture, and with sizes over many."""
+"""What can be wrong with the cells of one picture."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fncells.audit.finding import Finding, Severity, places
+from fncells.audit.finding import Finding, Point, Severity, places
 from fncells.cells import AnnotatedImage, Cell
+from fncells.evaluation import match_iou
 from fncells.outlines import crossings
-from fncells.published import TABLE_1
+from fncells.spans import parts_and_holes, spans_of_cells
 
-__all__ = ["Measured", "cell_findings", "hole_findings", "size_findings", "truth_findings"]
+__all__ = ["cell_findings", "hole_findings", "part_findings", "truth_findings"]
 
 _ON_THE_EDGE = 2.0  # px; clicks on the very border often land this far outside
 _TANGLED = 0.10  # share of the area that a crossing takes from a cell or adds to it
 _SAME_CELL = 0.8  # IoU of two outlines that are one cell annotated twice
-_SPECK = 0.05  # of the typical cell; the smallest of Table 1 are 0.11 to 0.17 of the median of their collection
-_FAR = 6.0  # robust standard deviations of the logarithm of the area
-_ENOUGH = 20  # cells, to tell what is usual
-_LEEWAY = 1.25  # areas beyond the printed extremes by less are no news
-_LEEWAY_PX = 3.0
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """Sizes of the cells of one picture, for comparison with all others.
-
-    Attributes
-    ----------
-    file
-        The picture's ground truth.
-    areas
-        Pixels of each cell, shape (n,).
-    centres
-        x, y in pixels, shape (n, 2).
-    pixel_size_um
-        None where unknown.
-    """
-
-    file: str
-    areas: NDArray[np.int64]
-    centres: NDArray[np.float64]
-    pixel_size_um: float | None
-
-    @classmethod
-    def of(cls, file: str, image: AnnotatedImage, pixel_size_um: float | None) -> "Measured":
-        """Measure the cells that have an area; the picture's shape must be known."""
-        flat = np.array([not cell.is_dot for cell in image.cells], dtype=bool)
-        return cls(file, image.areas[flat], image.centres[flat], pixel_size_um)
+_OVERLAP = 0.25  # share of the smaller of two cells; neighbours drawn by hand often share a little
+_THERE = 0.5  # share of its pixels that a cell must have in common with the other side to be there at all
+_ALIKE = 0.8  # IoU of a cell with what the other side has in its place; rasterisers differ by less
+_LOOK_AROUND_PX = 3
 
 
 def cell_findings(file: str, image: AnnotatedImage) -> Iterator[Finding]:
-    """Judge the outlines of one picture: beyond the picture, crossing themselves, without area, drawn twice.
+    """Judge the outlines of one picture: beyond it, crossing themselves, without area, drawn twice or over each other.
 
     Parameters
     ----------
@@ -64,19 +35,13 @@ def cell_findings(file: str, image: AnnotatedImage) -> Iterator[Finding]:
     """
     yield from _outside(file, image)
     yield from _crossing(file, image)
-    flat = [cell for cell in image.cells if not cell.is_dot]
-    thin = [_first(cell) for cell in flat if _is_thin(cell)]
+    thin = [_first(cell) for cell in image.cells if not cell.is_dot and _is_thin(cell)]
     if thin:
-        yield Finding(
-            "minor",
-            "no-area",
-            file,
-            f"{image.name}, {places(thin)}",
-            f"{_counted(len(thin), 'outline encloses', 'outlines enclose')} nothing: a slip of the mouse counts as a cell",
-            "delete it, or draw the cell",
-        )
+        why = f"{_counted(len(thin), 'outline encloses', 'outlines enclose')} nothing: a slip of the mouse counts as a cell"
+        yield _at(thin, "minor", "no-area", file, image.name, why, "delete it, or draw the cell")
     if image.shape is not None:
-        yield from _twice(file, image)
+        yield from _shared(file, image)
+        yield from _dotted(file, image)
 
 
 def truth_findings(file: str, image: AnnotatedImage, truth: AnnotatedImage, *, apart: bool) -> Iterator[Finding]:
@@ -91,23 +56,31 @@ def truth_findings(file: str, image: AnnotatedImage, truth: AnnotatedImage, *, a
     apart
         Whether the archive keeps touching cells apart elsewhere, in label pictures.
     """
-    both, either = np.count_nonzero(image.mask & truth.mask), np.count_nonzero(image.mask | truth.mask)
-    iou = both / either if either else 1.0
-    if iou < 0.99:
-        serious = iou < 0.9
-        y, x = np.nonzero(image.mask != truth.mask)
-        severity: Severity = "serious" if serious else "minor"
-        yield Finding(
-            severity,
-            "mask-disagreement",
-            file,
-            f"{image.name}, {places([(float(x[0]), float(y[0]))])}",
-            f"annotations and mask share {100 * iou:.1f} % of their pixels: the one was changed without the other",
-            "make the mask anew from the annotations with `fncells build` or `fncells convert`",
+    absent = _without_counterpart(truth, image)
+    if absent:
+        why = (
+            f"{_counted(len(absent), 'cell of the mask has', 'cells of the mask have')} no annotation: counts by the "
+            "annotations are too low, or the mask shows what is no cell"
         )
+        yield _at(absent, "serious", "cell-not-annotated", file, image.name, why, "annotate it, or make the mask anew")
+    strange = _without_counterpart(image, truth)
+    if strange:
+        why = (
+            f"{_counted(len(strange), 'annotated cell is', 'annotated cells are')} not in the mask: what learns from the mask "
+            "learns that there is none"
+        )
+        yield _at(
+            strange, "serious", "cell-not-in-mask", file, image.name, why, "make the mask anew with `fncells build`"
+        )
+    if absent or strange:
+        return
+    yield from _other_pixels(file, image, truth)
+    if apart:
+        yield from _other_cells(file, image, truth)
+        return
     annotated, _ = cv2.connectedComponents(image.mask.view(np.uint8), connectivity=8)
-    drawn = sum(not cell.is_dot and bool(len(pixels)) for cell, pixels in zip(image.cells, image.pixels, strict=True))
-    if annotated - 1 < drawn and not apart:
+    drawn = int(np.count_nonzero(image.areas))
+    if annotated - 1 < drawn:
         yield Finding(
             "minor",
             "merged-cells",
@@ -122,87 +95,111 @@ def hole_findings(file: str, image: AnnotatedImage) -> Iterator[Finding]:
     """Find holes in cells as `fncells.cells.trace` outlines them; background among several cells is none."""
     holes = [ring.mean(axis=0) for cell in image.cells for ring in cell.rings if _runs_around_a_hole(ring)]
     if holes:
-        yield Finding(
-            "minor",
-            "hole",
-            file,
-            places([(float(x), float(y)) for x, y in sorted(holes, key=lambda hole: (hole[1], hole[0]))]),
-            f"{_counted(len(holes), 'spot within a cell is', 'spots within cells are')} background: cell bodies have no holes",
-            "fill it (`fncells clean` does), unless the cells form a ring",
+        why = f"{_counted(len(holes), 'spot within a cell is', 'spots within cells are')} background: cell bodies have no holes"
+        points = [(float(x), float(y)) for x, y in sorted(holes, key=lambda hole: (hole[1], hole[0]))]
+        yield _at(
+            points, "minor", "hole", file, None, why, "fill it (`fncells clean` does), unless the cells form a ring"
         )
 
 
-def size_findings(collection: str | None, pictures: Sequence[Measured]) -> Iterator[Finding]:
-    """Find cells of a size that their collection does not have.
+def part_findings(file: str, image: AnnotatedImage) -> Iterator[Finding]:
+    """Find cells of a label picture that lie in several places."""
+    spans = spans_of_cells(image)
+    parts, _ = parts_and_holes(spans)
+    several = np.flatnonzero(parts > 1)
+    if len(several):
+        why = (
+            f"{_counted(len(several), 'cell is', 'cells are')} in several pieces with the same number: two cells that count as "
+            "one, or crumbs beside a cell"
+        )
+        advice = "give each cell a number of its own, and remove crumbs"
+        yield _at(_points(spans.centres[several]), "minor", "cell-in-parts", file, None, why, advice)
 
-    Specks are far smaller than the typical cell. For the rest, the extremes of Table 1 are the measure where the pixel size
-    is known and the collection is one of the paper's; else what is far from all other cells.
 
-    Parameters
-    ----------
-    collection
-        Name of the collection; None for annotations of unknown origin.
-    pictures
-        All pictures that belong together.
-    """
-    table = TABLE_1.get(collection or "")
-    usual = {
-        known: _usual([one for one in pictures if (one.pixel_size_um is not None) == known]) for known in (True, False)
-    }
-    for one in pictures:
-        typical = usual[one.pixel_size_um is not None]
-        side = one.pixel_size_um or 1.0
-        areas = one.areas * side**2
-        speck = areas < _SPECK * typical[0] if typical else np.zeros(len(areas), dtype=bool)
-        if speck.any():
-            yield Finding(
-                "minor",
-                "speck",
-                one.file,
-                places(one.centres[speck].tolist()),
-                f"{_counted(int(speck.sum()), 'region is', 'regions are')} far smaller than a cell, and each counts as one",
-                "remove them (`fncells clean` does), or set a smallest area",
+def _at(
+    points: Sequence[Point], severity: Severity, kind: str, file: str, picture: str | None, why: str, advice: str
+) -> Finding:
+    place = places(points) if picture is None else f"{picture}, {places(points)}"
+    return Finding(severity, kind, file, place, why, advice, points=tuple(points))
+
+
+def _points(array: NDArray[np.float64]) -> list[Point]:
+    return [(float(x), float(y)) for x, y in array]
+
+
+def _without_counterpart(image: AnnotatedImage, other: AnnotatedImage) -> list[Point]:
+    """Centres of the cells of which the other side has not even half."""
+    there = other.mask.ravel()
+    lost = [bool(len(own)) and float(there[own].mean()) < _THERE for own in image.pixels]
+    return _points(image.centres[np.array(lost, dtype=bool)])
+
+
+def _other_pixels(file: str, image: AnnotatedImage, truth: AnnotatedImage) -> Iterator[Finding]:
+    both, either = np.count_nonzero(image.mask & truth.mask), np.count_nonzero(image.mask | truth.mask)
+    iou = both / either if either else 1.0
+    beside = [place for place, alike in _likeness(image, truth) if alike < _ALIKE]
+    if iou < 0.99 or beside:
+        severity: Severity = "serious" if iou < 0.9 else "minor"
+        y, x = np.nonzero(image.mask != truth.mask)
+        points = beside or [(float(x[0]), float(y[0]))]
+        why = f"annotations and mask share {100 * iou:.1f} % of their pixels"
+        if beside:
+            why += f", and {_counted(len(beside), 'cell', 'cells')} less than {100 * _ALIKE:.0f} %"
+        why += ": the one was changed without the other"
+        advice = "make the mask anew from the annotations with `fncells build` or `fncells convert`"
+        yield _at(points, severity, "mask-disagreement", file, image.name, why, advice)
+
+
+def _likeness(image: AnnotatedImage, truth: AnnotatedImage) -> Iterator[tuple[Point, float]]:
+    """IoU of each true cell with what is annotated in its place, other true cells left aside."""
+    height, width = truth.mask.shape
+    margin = _LOOK_AROUND_PX
+    for number, area, box, centre in zip(truth.numbers, truth.areas, truth.boxes, truth.centres, strict=True):
+        if area:
+            left, top, right, bottom = box
+            window = (
+                slice(max(top - margin, 0), min(bottom + margin + 1, height)),
+                slice(max(left - margin, 0), min(right + margin + 1, width)),
             )
-        if table is not None and one.pixel_size_um is not None:
-            lowest, highest = table.area_um2.quantiles[0], table.area_um2.quantiles[-1]
-            rim = _LEEWAY_PX * side**2
-            odd = (areas < lowest / _LEEWAY - rim) | (areas > highest * _LEEWAY + rim)
-            expectation = f"the {lowest:g} to {highest:g} µm² that {collection} cells of the paper have (Table 1)"
-        elif typical:
-            odd = np.abs(np.log(np.maximum(areas, 1e-9) / typical[0])) > _FAR * typical[1]
-            expectation = f"the usual {typical[0]:.0f} {'µm²' if one.pixel_size_um else 'pixels'}"
-        else:
-            continue
-        odd &= ~speck
-        if odd.any():
-            yield Finding(
-                "minor" if table is not None and one.pixel_size_um is not None else "note",
-                "odd-size",
-                one.file,
-                places(one.centres[odd].tolist()),
-                f"{_counted(int(odd.sum()), 'cell is', 'cells are')} far off {expectation}",
-                "look whether several cells were outlined as one, or the pixel size is wrong",
-            )
+            labels, annotated = truth.labels[window], image.mask[window]
+            own = labels == number
+            union = np.count_nonzero(own | (annotated & (labels == 0)))
+            if own.any():
+                yield (float(centre[0]), float(centre[1])), np.count_nonzero(own & annotated) / union
 
 
-def _usual(pictures: Sequence[Measured]) -> tuple[float, float] | None:
-    """Median area and robust deviation of its logarithm, where there are enough cells to tell."""
-    sizes = [one.areas * (one.pixel_size_um or 1.0) ** 2 for one in pictures]
-    areas = np.concatenate(sizes) if sizes else np.empty(0)
-    areas = areas[areas > 0]
-    if len(areas) < _ENOUGH:
-        return None
-    logs = np.log(areas)
-    middle = float(np.median(logs))
-    # Never less than a tenth: cells all but equal would make every other one an outlier.
-    return float(np.exp(middle)), max(1.4826 * float(np.median(np.abs(logs - middle))), 0.1)
+def _other_cells(file: str, image: AnnotatedImage, truth: AnnotatedImage) -> Iterator[Finding]:
+    """Find where the same pixels are parted into other cells."""
+    pairs = match_iou(truth, image).pairs
+    true = np.flatnonzero(truth.areas)
+    lost = np.setdiff1d(true, [one for one, _ in pairs])
+    rest = np.setdiff1d(np.flatnonzero(image.areas), [two for _, two in pairs])
+    # An outline that encloses nothing, and the second one of a cell, are told for what they are.
+    added = [one for one in rest if not _is_thin(image.cells[one]) and not _has_twin(image, one)]
+    if len(lost) or added:
+        points = _points(truth.centres[lost]) or _points(image.centres[added])
+        why = (
+            f"{len(pairs) + len(added)} cells by the annotations and {len(true)} by the label picture fill the same pixels: "
+            "neighbours were joined or parted in one of them"
+        )
+        advice = "make the label pictures anew from the annotations with `fncells build`"
+        yield _at(points, "minor", "other-cells", file, image.name, why, advice)
+
+
+def _has_twin(image: AnnotatedImage, one: int) -> bool:
+    return any(_iou(image, one, other) > _SAME_CELL for other in range(len(image.cells)) if other != one)
+
+
+def _iou(image: AnnotatedImage, one: int, other: int) -> float:
+    shared = len(np.intersect1d(image.pixels[one], image.pixels[other], assume_unique=True))
+    return shared / max(len(image.pixels[one]) + len(image.pixels[other]) - shared, 1)
 
 
 def _outside(file: str, image: AnnotatedImage) -> Iterator[Finding]:
     if image.shape is None:
         return
     height, width = image.shape
-    beyond: dict[Severity, list[tuple[float, float]]] = {"serious": [], "minor": []}
+    beyond: dict[Severity, list[Point]] = {"serious": [], "minor": []}
     for cell in image.cells:
         points = np.concatenate(cell.rings) if cell.rings else np.empty((0, 2))
         excess = np.maximum(np.maximum(-points, points - (width - 1, height - 1)).max(axis=1, initial=0), 0)
@@ -212,19 +209,16 @@ def _outside(file: str, image: AnnotatedImage) -> Iterator[Finding]:
             beyond["serious" if farthest > _ON_THE_EDGE else "minor"].append((float(x), float(y)))
     for severity, found in beyond.items():
         if found:
-            yield Finding(
-                severity,
-                "outside",
-                file,
-                f"{image.name}, {places(found)}",
+            why = (
                 f"{_counted(len(found), 'outline runs', 'outlines run')} beyond the picture of {width} x {height} pixels: "
-                "the picture was cropped or scaled since, or the annotations belong to another one",
-                "find the picture that was annotated, or cut the outlines at the border",
+                "the picture was cropped or scaled since, or the annotations belong to another one"
             )
+            advice = "find the picture that was annotated, or cut the outlines at the border"
+            yield _at(found, severity, "outside", file, image.name, why, advice)
 
 
 def _crossing(file: str, image: AnnotatedImage) -> Iterator[Finding]:
-    found: dict[Severity, list[tuple[float, float]]] = {"serious": [], "minor": []}
+    found: dict[Severity, list[Point]] = {"serious": [], "minor": []}
     for cell in image.cells:
         if cell.source_shape in ("point", "polyline"):
             continue
@@ -235,15 +229,12 @@ def _crossing(file: str, image: AnnotatedImage) -> Iterator[Finding]:
                 found["serious" if _is_tangled(ring) else "minor"].append((float(x), float(y)))
     for severity, spots in found.items():
         if spots:
-            yield Finding(
-                severity,
-                "crossing-edges",
-                file,
-                f"{image.name}, {places(spots)}",
+            why = (
                 f"{_counted(len(spots), 'outline crosses', 'outlines cross')} itself: tools fill it differently, so areas "
-                "and counts differ from tool to tool",
-                "draw the outline anew without the loop",
+                "and counts differ from tool to tool"
             )
+            advice = "draw the outline anew without the loop"
+            yield _at(spots, severity, "crossing-edges", file, image.name, why, advice)
 
 
 def _is_tangled(ring: NDArray[np.float64]) -> bool:
@@ -273,34 +264,53 @@ def _is_thin(cell: Cell) -> bool:
     return bool(rings) and all(len(np.unique(ring, axis=0)) < 3 for ring in rings)
 
 
-def _first(cell: Cell) -> tuple[float, float]:
+def _first(cell: Cell) -> Point:
     x, y = cell.rings[0][0]
     return float(x), float(y)
 
 
-def _twice(file: str, image: AnnotatedImage) -> Iterator[Finding]:
+def _shared(file: str, image: AnnotatedImage) -> Iterator[Finding]:
+    """Find cells that are drawn twice, and those that cover a good part of each other."""
     boxes, sizes = image.boxes, image.areas
-    found = []
+    twice: list[Point] = []
+    over: list[Point] = []
+    thin = np.array([_is_thin(cell) for cell in image.cells], dtype=bool)
     for one in range(len(boxes)):
-        if not sizes[one]:
+        if not sizes[one] or thin[one]:
             continue
-        apart = (boxes[one + 1 :, :2] > boxes[one, 2:]).any(axis=1) | (boxes[one + 1 :, 2:] < boxes[one, :2]).any(
-            axis=1
-        )
-        for other in one + 1 + np.flatnonzero(~apart):
+        rest = boxes[one + 1 :]
+        apart = (rest[:, :2] > boxes[one, 2:]).any(axis=1) | (rest[:, 2:] < boxes[one, :2]).any(axis=1)
+        for other in one + 1 + np.flatnonzero(~apart & ~thin[one + 1 :]):
             shared = len(np.intersect1d(image.pixels[one], image.pixels[other], assume_unique=True))
+            x, y = image.centres[other]
             if shared > _SAME_CELL * (sizes[one] + sizes[other] - shared):
-                x, y = image.centres[other]
-                found.append((float(x), float(y)))
-    if found:
-        yield Finding(
-            "serious",
-            "drawn-twice",
-            file,
-            f"{image.name}, {places(found)}",
-            f"{_counted(len(found), 'cell is', 'cells are')} outlined twice, and counted twice",
-            "delete one of the two outlines",
+                twice.append((float(x), float(y)))
+            elif sizes[other] and shared > _OVERLAP * min(sizes[one], sizes[other]):
+                over.append((float(x), float(y)))
+    if twice:
+        why = f"{_counted(len(twice), 'cell is', 'cells are')} outlined twice, and counted twice"
+        yield _at(twice, "serious", "drawn-twice", file, image.name, why, "delete one of the two outlines")
+    if over:
+        why = (
+            f"{_counted(len(over), 'cell covers', 'cells cover')} over {100 * _OVERLAP:.0f} % of another: one loses these "
+            "pixels in a label picture, and in a mask they become one"
         )
+        yield _at(over, "minor", "overlapping-cells", file, image.name, why, "draw the border between them once")
+
+
+def _dotted(file: str, image: AnnotatedImage) -> Iterator[Finding]:
+    """Find dots set upon cells that are outlined as well."""
+    height, width = image.mask.shape
+    found = []
+    for cell in image.cells:
+        if cell.is_dot:
+            x, y = _first(cell)
+            column, row = int(np.floor(x + 0.5)), int(np.floor(y + 0.5))
+            if 0 <= column < width and 0 <= row < height and image.mask[row, column]:
+                found.append((x, y))
+    if found:
+        why = f"{_counted(len(found), 'cell has', 'cells have')} a dot and an outline, and each counts"
+        yield _at(found, "serious", "dot-on-cell", file, image.name, why, "delete the dot")
 
 
 def _counted(number: int, one: str, more: str) -> str:

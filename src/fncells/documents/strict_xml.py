@@ -165,7 +165,6 @@ class _Builder:
         self.parser.EndElementHandler = self._end
         self.parser.CharacterDataHandler = self._text
         self.parser.StartDoctypeDeclHandler = self._doctype
-        self.parser.EntityDeclHandler = self._entity
         self.top = Element("", place, 1, 1)
         self._open = [self.top]
         self._texts: list[str] = []
@@ -194,10 +193,5 @@ class _Builder:
         self._texts.append(text)
 
     def _doctype(self, name: str, *rest: object) -> None:
-        self._here().refuse("XML without a document type, as annotations have none", f"<!DOCTYPE {name[:60]}")
-
-    def _entity(self, name: str, *rest: object) -> None:
-        self._here().refuse("XML without entities of its own", f"<!ENTITY {name[:60]}")
-
-    def _here(self) -> Element:
-        return Element("", self._place, self.parser.CurrentLineNumber, self.parser.CurrentColumnNumber + 1)
+        here = Element("", self._place, self.parser.CurrentLineNumber, self.parser.CurrentColumnNumber + 1)
+        here.refuse("XML without a document type, as annotations have none", f"<!DOCTYPE {name[:60]}")

@@ -13,7 +13,7 @@ __all__ = ["Zip", "open_zip"]
 
 _MOST_MEMBERS = 2**18
 _LARGEST_DIRECTORY = 2**24  # bytes
-_LARGEST_MEMBER, _LARGEST_IN_ALL = 2**25, 2**28  # bytes, unpacked
+_LARGEST_MEMBER, _LARGEST_IN_ALL = 2**24, 2**28  # bytes, unpacked
 _HIGHEST_RATIO, _ANY_RATIO_BELOW = 200, 2**20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -86,16 +86,16 @@ class Zip:
 
 
 class _Guarded(io.BufferedReader):
-    """A file that does not read an archive's directory if it is too large to be one."""
+    """A file of which nothing larger than an archive's directory may be is read at once."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as usual, but refuse to read more than the largest member at once."""
+        """Read as usual."""
         if size is None or size < 0:
             here = self.tell()
             size = self.seek(0, io.SEEK_END) - here
             self.seek(here)
-        if size > _LARGEST_MEMBER:
-            raise zipfile.BadZipFile("more at once than there should be")
+        if size > _LARGEST_DIRECTORY:
+            raise zipfile.BadZipFile("a directory of members too large to be one")
         return super().read(size)
 
 

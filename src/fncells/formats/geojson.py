@@ -65,9 +65,13 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PEEKED = 2**16  # bytes
 _DEEPEST = 64  # geometry collections and children within each other
 _LARGEST_BOX = 2**26  # px; around the parts of one cell
-_BOXES, _BOX_EACH = 2**29, 10_000  # px; around all cells, and beyond it for each: what a trap may make us work through
+_BOXES, _BOX_EACH = 2**28, 10_000  # px; around all cells, and beyond it for each: what a trap may make us work through
 _MOST_AT_ONCE, _MOST_PIXELS_AT_ONCE = 1000, 2**24  # cells whose pixels are held while reading or writing
-_UNPACKED_ALWAYS, _UNPACKED_TIMES = 2**26, 100  # bytes; such text is packed to a tenth, a trap to a thousandth
+_UNPACKED_ALWAYS, _UNPACKED_TIMES = (
+    2**24,
+    100,
+)  # bytes; indented text may be packed to an eightieth, a trap to a thousandth
+_MOST_NOWHERE = 1000  # features without a geometry; QuPath's root is one
 _GZIP = b"\x1f\x8b"
 
 Json = dict[str, Any]
@@ -142,6 +146,7 @@ def _writing(path: Path, *, compressed: bool) -> Iterator[Add]:
         head = _head(image)
         regions = [_encoded(region) for region in _kept_regions(image)]
         # What cannot be written must show before the file has its place.
+        _ = image.numbers
         for cell in image.cells:
             _encoded(_described(cell, None))
         with whole(folder.place(image.name, suffix)) as temporary, _created(temporary, compressed=compressed) as file:
@@ -352,6 +357,7 @@ class _Features:
     _numbers: set[int] = field(default_factory=set)
     _regions: list[Json] = field(default_factory=list)
     _others: list[tuple[str, Place]] = field(default_factory=list)  # as text, which takes a tenth of the memory
+    _nowhere: int = 0
     _found: list[_Found] = field(default_factory=list)
     _found_pixels: int = 0
     _pixels_left: int = _BOXES
@@ -364,6 +370,9 @@ class _Features:
             one, children = _apart(one, where)
             if children and depth >= _DEEPEST:
                 where.refuse(f"features nested at most {_DEEPEST} deep", "deeper ones")
+            self._nowhere += one.get("geometry") is None
+            if self._nowhere > _MOST_NOWHERE:
+                where.refuse("a geometry", f"none, as in {_MOST_NOWHERE} features before")
             within = [(child, where.at(f"child {index}"), depth + 1) for index, child in enumerate(children)]
             open_features += reversed(within)
             if _type(one) in _CELL_TYPES:

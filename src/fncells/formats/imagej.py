@@ -39,7 +39,7 @@ PASSED = f"{RESERVED}imagej_rois"
 _SUFFIXES = (".zip", ".roi")
 _ENDINGS = ("_rois", "_RoiSet", "-RoiSet")  # what tools append to a picture's name: Cellpose the first
 _PEEKED = 2**16  # bytes
-_LARGEST = 2**25  # bytes of one ROI
+_LARGEST = 2**24  # bytes of one ROI
 _MARK = b"fncells "  # before what stands in the comment
 _LONGEST_COMMENT = 2**16 - 1  # bytes
 
@@ -55,10 +55,11 @@ def find(path: Path, images: Path | None = None, *, foreign: bool = False) -> It
     """Find the RoiSets and ``.roi`` files of a folder, or the one file.
 
     Pixels are those that ImageJ takes: a polygon's are those whose centres lie inside (fractions of pixels count, and
-    the upper left corner of the first pixel is 0, 0); a composite's the same, by the even-odd rule; a rectangle of x, y,
-    width and height has just those pixels, and one with fractions all that it touches; an oval, in that rectangle, those
-    whose centres lie in the ellipse or on it. Points are dots, and their whole numbers are pixel centres, as ImageJ has it
-    for points. Lines and angles enclose nothing, nor do texts and pictures; they are no cells, and are kept aside.
+    the upper left corner of the first pixel is 0, 0), where a centre on a right or lower edge is inside and on a left or
+    upper one is not; a composite's the same, by the even-odd rule; a rectangle of x, y, width and height has just those
+    pixels, and one with fractions all that it touches; an oval, in that rectangle, those whose centres lie in the
+    ellipse or on it. Points are dots, and their whole numbers are pixel centres, as ImageJ has it for points. Lines and
+    angles enclose nothing, nor do texts and pictures: they are no cells, and are kept aside.
 
     Parameters
     ----------

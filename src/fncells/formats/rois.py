@@ -28,10 +28,12 @@ _DECORATIONS = (ROI_SUBTYPE.TEXT, ROI_SUBTYPE.IMAGE)
 _PATH_NUMBERS = {0: 2, 1: 2, 2: 4, 3: 6, 4: 0}  # numbers after each kind of segment, as in Java's PathIterator
 _MOVE, _LINE, _END = 0, 1, 4
 _CURVE_STEPS = 16
+_NUDGE = 1e-8  # px; by so much ImageJ moves edges to the right, for centres just on them
 
 # What the outlines of one picture may ask for, in units of about a pixel filled: seconds.
 _MOST_WORK = 2**29
-_CROSSING, _POINT, _PATH_NUMBER = 8, 8, 64
+_CROSSING, _POINT, _PATH_NUMBER = 32, 8, 64
+_MOST_CROSSINGS = 2**22  # of rows by the edges of one outline, for the memory that it takes
 
 Ring = NDArray[np.float64]
 
@@ -79,7 +81,7 @@ def points_in(roi: ImagejRoi, place: Place) -> Ring | None:
     """Give the points of a point ROI, shape (n, 2), pixel centres at whole numbers; None for one of another type."""
     if roi.roitype != ROI_TYPE.POINT or roi.subtype in _DECORATIONS:
         return None
-    points = np.asarray(roi.coordinates(), dtype=np.float64)
+    points = _coordinates(roi)
     _check(points, place)
     return points
 
@@ -111,8 +113,9 @@ class Outliner:
             self._spend(_PATH_NUMBER * roi.shape_roi_size, place)
             return self._filled(list(_paths(roi, place)), place), "polygon"
         if roi.roitype in _OUTLINES:
-            rings = [np.asarray(roi.coordinates(), dtype=np.float64)]
-            return self._filled(rings, place), "ellipse" if roi.subtype == ROI_SUBTYPE.ELLIPSE else "polygon"
+            return self._filled(
+                [_coordinates(roi)], place
+            ), "ellipse" if roi.subtype == ROI_SUBTYPE.ELLIPSE else "polygon"
         return self._boxed(roi, _box(roi, place), place)
 
     def _boxed(self, roi: ImagejRoi, box: Box, place: Place) -> tuple[tuple[Ring, ...], str]:
@@ -146,16 +149,27 @@ class Outliner:
             place.refuse("the points of an outline", "none")
         points = np.concatenate(rings)
         _check(points, place)
-        ends = (FARTHEST, FARTHEST) if self.shape is None else (self.shape[1], self.shape[0])
-        low, high = np.maximum(points.min(axis=0), 0), np.minimum(points.max(axis=0), ends)
+        width, height = np.ceil(points.max(axis=0)).astype(int).clip(1).tolist()
+        if self.shape is not None:
+            height, width = self.shape
+        low, high = np.maximum(points.min(axis=0), 0), np.minimum(points.max(axis=0), (width, height))
         box = np.prod(np.maximum(high - low + 1, 0))
-        crossings = sum(np.abs(np.diff(ring[:, 0], append=ring[0, 0])).sum() for ring in rings)
+        crossings = sum(np.abs(np.diff(ring[:, 1], append=ring[0, 1])).sum() for ring in rings)
+        if crossings > _MOST_CROSSINGS:
+            self._refuse(place)
         self._spend(int(box + _CROSSING * crossings + _POINT * len(points)), place)
+        # Seen in a mirror and lying on its side, so that a centre just on an edge falls on the side where ImageJ has it:
+        # on a left or upper edge it is outside, on a right or lower one inside, and on a slanted one its column decides.
+        mirrored = [np.column_stack((height - ring[:, 1], width - ring[:, 0] - _NUDGE)) for ring in rings]
         try:
-            [region] = filled([rings], self.shape)
+            [region] = filled([mirrored], (width, height))
         except OverflowError:
             self._refuse(place)
-        return () if region is None else outline(region)
+        if region is None:
+            return ()
+        rows, columns = region.mask.shape
+        mask = np.ascontiguousarray(region.mask[::-1, ::-1].T)
+        return outline(Region(mask, width - region.top - rows, height - region.left - columns))
 
     def _spend(self, work: int, place: Place) -> None:
         self._work += work
@@ -169,6 +183,11 @@ class Outliner:
 def _beyond_middle(at: NDArray[Any], first: int, end: int, arc: int) -> NDArray[np.float64]:
     """Distances of pixel centres from the middle part of a side, between its two rounded corners."""
     return np.asarray(np.maximum(np.abs(2 * at + 1 - first - end) - (end - first - arc), 0) / 2)
+
+
+def _coordinates(roi: ImagejRoi) -> Ring:
+    with np.errstate(invalid="ignore"):  # numpy warns of some kinds of NaN; all are refused soon
+        return np.asarray(roi.coordinates(), dtype=np.float64)
 
 
 def _check(points: Ring, place: Place) -> None:

@@ -194,9 +194,9 @@ def _cell(element: Element, foreign: bool) -> Cell | None:
         return None
     name, marker, shape = (_leaf(element, key) for key in ("name", "marker", "source_shape"))
     rings, drawn = _outline(element, shape == "point" and not foreign, published=bool(marker) and not name)
+    if foreign and drawn in ("", "point"):
+        return None
     if not rings:
-        if foreign:
-            return None
         found = ", ".join(child.name for child in element.children[:9]) or "nothing"
         element.refuse("a polygon, a bndbox or a dot in an object", found)
     named = name if name != _NO_MARKER else ""

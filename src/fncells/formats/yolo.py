@@ -59,7 +59,7 @@ _WITHIN, _WITHIN_PX = (
     1e-6,
     0.1,
 )  # of the picture's size, and pixels: how far a corner may lie off half pixels to be put there
-_LARGEST_BOX, _BOXES, _BOX_EACH = 2**26, 2**29, 10_000  # px; around one cell, around all, and beyond it for each
+_LARGEST_BOX, _BOXES, _BOX_EACH = 2**26, 2**28, 10_000  # px; around one cell, around all, and beyond it for each
 _MOST_AT_ONCE, _MOST_PIXELS_AT_ONCE = 1000, 2**24
 _PEEKED = 2**16  # bytes
 _LABEL = re.compile(rb"\s*\d+(\.0*)?(\s+[-+.\deE]+){4,}\s*$")
