@@ -728,7 +728,9 @@ def test_a_cluster_gives_the_same_bytes_with_a_worker_killed_in_mid_work(built, 
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("address", [pytest.param("127.0.0.1:1", marks=pytest.mark.slow), "nonsense", "tcp://127.0.0.1:x"])
+@pytest.mark.parametrize(
+    "address", [pytest.param("127.0.0.1:1", marks=pytest.mark.slow), "nonsense", "tcp://127.0.0.1:x"]
+)
 def test_an_address_without_a_scheduler_is_one_line(built, tmp_path, address, monkeypatch):
     with pytest.raises(InputError, match="scheduler: expected the address of a Dask scheduler"):
         build(built[0], tmp_path / "archive", BuildSettings(scheduler=address))

@@ -306,6 +306,7 @@ def convert(
     from_: Annotated[str | None, Parameter(name="--from")] = None,
     images: Path | None = None,
     dialect: Literal["published"] | None = None,
+    compress: Annotated[bool, Parameter(negative="")] = False,
     common: Common = _AS_USUAL,
 ) -> int:
     """Convert annotations from any format to any other.
@@ -329,10 +330,12 @@ def convert(
         Folder of the annotated pictures, for formats that do not hold their sizes.
     dialect
         Write rle, coco, voc or via as the published archive has them. Such files are read without a word.
+    compress
+        Write geojson as .geojson.gz, which QuPath opens as it is. Such files are read without a word.
     """
     from fncells.formats import convert as convert_annotations
 
-    report = convert_annotations(source, target, to, from_, images, dialect)
+    report = convert_annotations(source, target, to, from_, images, dialect, compress=compress)
     _name_failures(dict(report.failed))
     table = report.as_table().to_string(index=False, na_rep="")
     common.result(report.as_dict(), f"{table}\n{report.source_format} to {report.target_format}: {target}")

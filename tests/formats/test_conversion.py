@@ -107,7 +107,7 @@ def test_folders_are_mirrored_with_a_record_and_the_same_bytes(tmp_path, source)
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     record = json.loads((tmp_path / "one" / "fncells-run.json").read_text())
-    assert record["settings"] == {"from": "via", "to": "labels", "images": False, "dialect": None}
+    assert record["settings"] == {"from": "via", "to": "labels", "images": False, "dialect": None, "compress": False}
     assert list(record["inputs"]) == ["source.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "source.json", "two"]
 
@@ -222,3 +222,13 @@ def test_no_pictures_make_an_empty_file_and_an_empty_folder(tmp_path):
         "n_cells"
     ].tolist() == [0]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["fncells-run.json"]
+
+
+def test_geojson_is_packed_where_asked_and_pickles_are_written_in_the_dialect(tmp_path, source):
+    convert(source, tmp_path / "packed", "geojson", compress=True)
+    assert sorted(path.name for path in (tmp_path / "packed").rglob("*.gz")) == ["a.geojson.gz", "b.geojson.gz"]
+    assert convert(tmp_path / "packed", tmp_path / "labels", "labels").source_format == "geojson"
+    report = convert(source, tmp_path / "archive", "rle", dialect="published")
+    assert sorted(path.name for path in (tmp_path / "archive").rglob("*.pickle")) == ["a.pickle", "b.pickle"]
+    assert report.as_dict()["total"]["n_cells"] == 6
+    assert convert(tmp_path / "archive", tmp_path / "masks", "masks").source_format == "rle"

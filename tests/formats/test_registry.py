@@ -7,7 +7,7 @@ import pytest
 import fncells.formats
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
-from fncells.formats import CODECS, read_annotations, recognise, write_annotations
+from fncells.formats import CODECS, codec_named, read_annotations, recognise, write_annotations
 from formats.label_maps import drawn_map
 
 
@@ -94,4 +94,18 @@ def test_unknown_formats_are_refused_with_the_known_ones(tmp_path):
 def test_a_folder_is_no_file(tmp_path):
     for attempt in (lambda: read_annotations(tmp_path, "via"), lambda: write_annotations(tmp_path, [], "via-csv")):
         with pytest.raises(InputError, match=r"one file.*found a folder"):
+            attempt()
+
+
+def test_only_what_the_archive_has_has_its_dialect_and_only_geojson_is_packed(tmp_path):
+    assert [name for name, codec in CODECS.items() if codec.published] == ["rle", "coco", "voc", "via"]
+    assert [name for name, codec in CODECS.items() if codec.compressed] == ["geojson"]
+    assert codec_named("geojson", compressed=True) is CODECS["geojson"].compressed
+    for attempt, said in (
+        (lambda: codec_named("yolo", "published"), r"one that can be published \(rle, coco, voc, via\), found yolo"),
+        (lambda: codec_named("coco", compressed=True), r"one that can be compressed \(geojson\), found coco"),
+        (lambda: codec_named("coco", "klingon"), "dialect: expected one out of published, found 'klingon'"),
+        (lambda: codec_named("coco", "published", compressed=True), "compress: expected a format's own dialect"),
+    ):
+        with pytest.raises(InputError, match=said):
             attempt()

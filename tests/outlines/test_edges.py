@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 import shapely
@@ -157,9 +159,21 @@ def test_absurd_outlines_are_refused_before_they_take_memory(steps):
     with pytest.raises(OverflowError):
         fill([wide], steps=steps)
     tangled = np.tile([(0.0, 0.0), (8000.0, 1.0)], (20_000, 1))
-    with pytest.raises(OverflowError):
-        fill([tangled], (8000, 8000), steps=steps)
-    assert fill([tangled[:9]], (8000, 8000), steps=steps) is None  # back and forth on one line
+    start = time.process_time()
+    for rings in ([tangled], [tangled[:1000]] * 100):
+        with pytest.raises(OverflowError):
+            filled([[ring] for ring in rings], (8000, 8000), steps=steps)
+    assert time.process_time() - start < 5
+
+
+def test_together_outlines_are_no_more_than_pictures_hold(monkeypatch):
+    monkeypatch.setattr("fncells.outlines.edges._MOST_PIXELS_IN_ALL", 10**6)
+    monkeypatch.setattr("fncells.outlines.edges._PIXELS_TOGETHER", 10**5)
+    square = [np.array([(0.0, 0.0), (200.0, 0.0), (200.0, 200.0)])]
+    with pytest.raises(OverflowError) as refusal:
+        filled([square] * 100)
+    assert 0 < refusal.value.args[0] < 100
+    assert len(filled([square] * 100, (1100, 1100))) == 100
 
 
 @given(arrays.arrays(np.bool_, arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)))
@@ -169,6 +183,16 @@ def test_noise_survives(mask):
     if mask.any():
         found = joined(filled(only(whole)))
         np.testing.assert_array_equal(on_picture(found, (20, 20)), on_picture(whole, (20, 20)))
+
+
+def test_many_polygons_are_filled_in_parts(monkeypatch):
+    image = AnnotatedImage.from_labels("a", np.kron(np.arange(1, 26).reshape(5, 5), np.ones((4, 3), dtype=int)))
+    polygons = [polygon for polygons in edge_polygons(image.regions) for polygon in polygons]
+    together = filled(polygons)
+    for name, most in (("_TOGETHER", 3), ("_PIXELS_TOGETHER", 100), ("_CROSSINGS_TOGETHER", 20)):
+        monkeypatch.setattr(f"fncells.outlines.edges.{name}", most)
+        for mine, theirs in zip(filled(polygons), together, strict=True):
+            np.testing.assert_array_equal(on_picture(mine, (25, 20)), on_picture(theirs, (25, 20)))
 
 
 def test_cells_go_on_several_sheets_where_they_are_many_or_large(monkeypatch):

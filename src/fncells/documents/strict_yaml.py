@@ -79,6 +79,8 @@ class _Builder:
             if self._documents > 1:
                 self._at(event).refuse("one document", "a second")
         elif isinstance(event, yaml.ScalarEvent):
+            if not str(event.value).isascii() and any("\ud800" <= letter <= "\udfff" for letter in event.value):
+                self._at(event).refuse("Unicode text", "half of a surrogate pair")
             self._put(str(event.value), event)
         elif isinstance(event, yaml.CollectionStartEvent):
             if len(self._open) >= _DEEPEST:

@@ -7,7 +7,14 @@ label pictures as files), ``documents`` (strict JSON), ``regions`` (VIA's shapes
 
 from fncells.formats.codec import Codec
 from fncells.formats.conversion import ConversionReport, convert
-from fncells.formats.registry import CODECS, codec_named, find_annotations, read_annotations, recognise, write_annotations
+from fncells.formats.registry import (
+    CODECS,
+    codec_named,
+    find_annotations,
+    read_annotations,
+    recognise,
+    write_annotations,
+)
 
 __all__ = [
     "CODECS",

@@ -283,12 +283,11 @@ def _outline_in(annotation: Mapping[str, Any], shape: tuple[int, int] | None, pl
 
 def _regions(outlines: list[_Outline], shape: tuple[int, int] | None) -> list[Region | None]:
     """Fill all polygons, and take those of a cell together, as pycocotools does."""
+    rings = [(outlined, ring) for outlined in outlines for ring in outlined.rings]
     try:
-        pixels = iter(filled([[ring] for outlined in outlines for ring in outlined.rings], shape, steps=_STEPS))
-    except OverflowError:
-        if len(outlines) > 1:
-            return [region for outlined in outlines for region in _regions([outlined], shape)]
-        outlines[0].place.refuse("the outline of a cell", "one too large or too tangled to be one")
+        pixels = iter(filled([[ring] for _, ring in rings], shape, steps=_STEPS))
+    except OverflowError as error:
+        rings[int(error.args[0])][0].place.refuse("the outline of a cell", "one too large or too tangled to be one")
     found: list[Region | None] = []
     for outlined in outlines:
         parts = [region for region in islice(pixels, len(outlined.rings)) if region is not None]

@@ -56,6 +56,8 @@ class Codec:
         What other readers of the format cannot see of the cells, in words.
     published
         The format as the published archive has it, where that is another: it is read by `find` all the same.
+    compressed
+        The format with packed files, where other readers take them: read by `find` all the same.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Codec:
     one_file: bool
     loses: tuple[str, ...]
     published: "Codec | None" = None
+    compressed: "Codec | None" = None
 
     def read(self, path: Path, images: Path | None = None) -> Iterator[AnnotatedImage]:
         """Read all pictures' cells in the order of the source; what is wrong with one is raised when it is its turn."""

@@ -183,6 +183,8 @@ def convert(
     source_format: str | None = None,
     images: Path | None = None,
     dialect: str | None = None,
+    *,
+    compress: bool = False,
 ) -> ConversionReport:
     """Convert annotations, and measure what was lost by reading the result as a foreign reader would.
 
@@ -203,6 +205,8 @@ def convert(
         The folder of the pictures, where the source does not hold their shapes.
     dialect
         ``published`` writes the format as the published archive has it. Reading needs no such word.
+    compress
+        Pack the files, where the format's readers take packed ones. Reading needs no such word.
 
     Returns
     -------
@@ -213,7 +217,7 @@ def convert(
     InputError
         If the source cannot be read, the target cannot be made, or every single picture fails.
     """
-    codec = codec_named(to, dialect)
+    codec = codec_named(to, dialect, compressed=compress)
     _check_apart(source, target)
     name = source_format or recognise(source)
     target = target.absolute()
@@ -224,7 +228,7 @@ def convert(
         with files.whole(target) as temporary:
             transfer.run(temporary, source)
     else:
-        settings = {"from": name, "to": to, "images": images is not None, "dialect": dialect}
+        settings = {"from": name, "to": to, "images": images is not None, "dialect": dialect, "compress": compress}
         inputs = _digests(source)
         _check_free(target, settings, inputs)
         _into_folder(transfer, target, source, (settings, inputs))

@@ -41,7 +41,7 @@ from fncells.formats.notes import attributes_in, cell_of, check_name, notes_of, 
 from fncells.formats.pictures import RESERVED, Once, PictureFolder, own_attributes
 from fncells.outlines import edge_polygons, filled, joined
 
-__all__ = ["CODEC", "COMPRESSED", "REGIONS"]
+__all__ = ["CODEC", "REGIONS"]
 
 REGIONS = f"{RESERVED}geojson_regions"
 """Attribute of a picture: the features of its file that are no cells, such as the outline of a tissue, as they stood there."""
@@ -449,16 +449,9 @@ def _filled(found: list[_Found]) -> list[list[Region]]:
     polygons = [(one.place, polygon) for one in found for polygon in one.polygons]
     try:
         filled_ones = iter(filled([polygon for _, polygon in polygons]))
-    except OverflowError:
-        filled_ones = iter([_filled_alone(polygon, place) for place, polygon in polygons])
+    except OverflowError as error:
+        polygons[int(error.args[0])][0].refuse("the outline of a cell", "one too large or too tangled to be one")
     return [[region for _ in one.polygons if (region := next(filled_ones)) is not None] for one in found]
-
-
-def _filled_alone(polygon: list[Ring], place: Place) -> Region | None:
-    try:
-        return filled([polygon])[0]
-    except OverflowError:
-        place.refuse("the outline of a cell", "one too tangled to be one")
 
 
 def _joined(regions: list[Region], place: Place) -> Region:
@@ -761,7 +754,7 @@ def _encoded(value: Json) -> bytes:
         raise InputError("attributes", expected="Unicode text", found="half of a surrogate pair") from None
 
 
-CODEC = Codec(
+_PLAIN = Codec(
     name="geojson",
     find=find,
     find_foreign=partial(find, noted=False),
@@ -771,5 +764,4 @@ CODEC = Codec(
     loses=("label numbers", "outlines finer than a pixel, their shapes, and attributes that QuPath does not know"),
 )
 
-COMPRESSED = replace(CODEC, writing=writing_compressed)
-"""The same, written as ``.geojson.gz``."""
+CODEC = replace(_PLAIN, compressed=replace(_PLAIN, writing=writing_compressed))

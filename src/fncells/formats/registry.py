@@ -27,7 +27,7 @@ CODECS: dict[str, Codec] = {
 DIALECTS = ("published",)
 
 
-def codec_named(name: str, dialect: str | None = None) -> Codec:
+def codec_named(name: str, dialect: str | None = None, *, compressed: bool = False) -> Codec:
     """Give the codec of that name.
 
     Parameters
@@ -36,6 +36,8 @@ def codec_named(name: str, dialect: str | None = None) -> Codec:
         One of :data:`CODECS`.
     dialect
         ``published`` gives the format as the published archive has it; None the format as its readers want it.
+    compressed
+        Whether files are packed.
 
     Raises
     ------
@@ -44,15 +46,18 @@ def codec_named(name: str, dialect: str | None = None) -> Codec:
     """
     if name not in CODECS:
         raise InputError("format", expected=f"one out of {', '.join(CODECS)}", found=repr(name))
-    if dialect is None:
+    if dialect is None and not compressed:
         return CODECS[name]
-    if dialect not in DIALECTS:
+    if dialect is not None and dialect not in DIALECTS:
         raise InputError("dialect", expected=f"one out of {', '.join(DIALECTS)}", found=repr(dialect))
-    published = CODECS[name].published
-    if published is None:
-        having = ", ".join(key for key, codec in CODECS.items() if codec.published is not None)
-        raise InputError("dialect", expected=f"a format that the published archive has ({having})", found=name)
-    return published
+    if dialect is not None and compressed:
+        raise InputError("compress", expected="a format's own dialect", found=f"the dialect {dialect}")
+    kind = "compressed" if compressed else "published"
+    variant: Codec | None = getattr(CODECS[name], kind)
+    if variant is None:
+        having = ", ".join(key for key, codec in CODECS.items() if getattr(codec, kind) is not None)
+        raise InputError("format", expected=f"one that can be {kind} ({having})", found=name)
+    return variant
 
 
 def recognise(path: Path) -> str:

@@ -99,11 +99,11 @@ def find(path: Path, images: Path | None = None, *, noted: bool = True) -> Itera
     """
     labels = _labels(path)
     settings = _settings(path)
-    if not labels and not settings.entries:
+    if not labels and settings.entries is None:
         raise InputError(path, expected="label files (.txt) of YOLO", found="none")
     reader = _Reader(settings, images, Once(Place(path)), noted=noted)
     for label in labels:
-        if not label.is_listing or label.stem in settings.entries:
+        if not label.is_listing or settings.entry(label) is not None:
             yield Unread(label.name, partial(reader.read, label))
 
 
@@ -248,12 +248,16 @@ class _Settings:
     names
         Names of the classes; None where nothing is said.
     entries
-        What we noted, by the stems of the label files, each with its place.
+        What we noted, by the stems of the label files, each with its place; None where the file is not ours.
     """
 
     path: Path | None = None
     names: Mapping[int, str] | None = None
-    entries: Mapping[str, tuple[Json, Place]] = field(default_factory=dict)
+    entries: Mapping[str, tuple[Json, Place]] | None = None
+
+    def entry(self, label: _Labels) -> tuple[Json, Place] | None:
+        """Give what we noted of a label file."""
+        return (self.entries or {}).get(label.stem)
 
     def marker(self, number: int, place: Place) -> str | None:
         """Give the marker that a class stands for."""
@@ -267,20 +271,22 @@ class _Settings:
 
 
 def _settings(path: Path) -> _Settings:
-    """Read ``data.yaml``, or ``classes.txt``, of the folder, or of those above its ``labels``."""
+    """Read ``data.yaml``, or ``classes.txt``, of the folder, or of those above ``labels``."""
     if path.is_file() and path.suffix.lower() != ".txt":
         return _read_settings(path)
     folder = path if path.is_dir() else path.parent
     parts = folder.absolute().parts
     place = _last("labels", parts)
     above = [] if place is None else [Path(*parts[:stop]) for stop in (place, place - 1) if stop > 0]
+    if (folder / "labels").is_dir():  # as in a part of Roboflow's data sets
+        above.append(folder.absolute().parent)
     for candidate in (file / name for file in (folder, *above) for name in _SETTINGS):
         if candidate.is_file():
             return _read_settings(candidate)
     for candidate in (file / _CLASSES for file in (folder, *above)):
         if candidate.is_file() and not _is_label_file(candidate):
             lines = candidate.read_bytes().decode("utf-8-sig", errors="replace").splitlines()
-            return _Settings(candidate, dict(enumerate(line.strip() for line in lines)))
+            return _Settings(candidate, dict(enumerate(line.strip() for line in lines)) or None)
     return _Settings()
 
 
@@ -291,7 +297,7 @@ def _read_settings(path: Path) -> _Settings:
         place.refuse("a mapping with the names of the classes", kind(value))
     if "kpt_shape" in value:
         place.at("kpt_shape").refuse("outlines or boxes", "labels of poses")
-    return _Settings(path, _names_in(value.get("names", ""), place.at("names")), _entries(value.get(_KEY, []), place))
+    return _Settings(path, _names_in(value.get("names", ""), place.at("names")), _entries(value.get(_KEY), place))
 
 
 def _names_in(value: Any, place: Place) -> Mapping[int, str] | None:
@@ -311,8 +317,10 @@ def _class_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 6 else None
 
 
-def _entries(value: Any, place: Place) -> Mapping[str, tuple[Json, Place]]:
+def _entries(value: Any, place: Place) -> Mapping[str, tuple[Json, Place]] | None:
     """Read our own notes, one JSON text a picture."""
+    if value is None:
+        return None
     place = place.at(_KEY)
     if not isinstance(value, list):
         place.refuse("a list with one text a picture", kind(value))
@@ -378,7 +386,7 @@ class _Reader:
     def read(self, label: _Labels) -> AnnotatedImage:
         """Read one file."""
         place = Place(label.file)
-        entry, where = self.settings.entries.get(label.stem, (None, place))
+        entry, where = self.settings.entry(label) or (None, place)
         image = self._picture(label, entry, where)
         self.once.check(image.name)
         first = next(lines := _numbers(label.file, place), None)
@@ -586,10 +594,8 @@ def _box(rings: list[Ring], shape: tuple[int, int]) -> int:
 def _filled(drawings: list[_Drawing], shape: tuple[int, int]) -> list[Region | None]:
     try:
         return filled([drawing.rings for drawing in drawings], shape)
-    except OverflowError:
-        if len(drawings) > 1:
-            return [region for drawing in drawings for region in _filled([drawing], shape)]
-        drawings[0].place.refuse("the outline of a cell", "one too tangled to be one")
+    except OverflowError as error:
+        drawings[int(error.args[0])].place.refuse("the outline of a cell", "one too large or too tangled to be one")
 
 
 # --------------------------------------------------------------------------------------------------------------- writing

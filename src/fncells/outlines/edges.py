@@ -5,6 +5,7 @@ area of its pixels. Everywhere else in fncells whole numbers are the *centres* o
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -19,8 +20,11 @@ __all__ = ["edge_polygons", "filled", "joined"]
 Ring = NDArray[np.float64]
 Polygon = tuple[NDArray[np.int64], ...]
 
-_TOGETHER = 1000  # polygons filled at once
-_MOST_CROSSINGS = 2**26  # what a hostile outline may make us work through; a real one crosses some columns a few times
+# What is filled at once, in polygons, pixels of their boxes and crossings of columns, and what is too much: a few hostile
+# outlines could take all memory and time, and real ones cross each column a few times.
+_TOGETHER, _PIXELS_TOGETHER, _CROSSINGS_TOGETHER = 1000, 2**24, 2**20
+_MOST_PIXELS, _MOST_CROSSINGS = 2**26, 2**22  # of one cell
+_MOST_PIXELS_IN_ALL, _MOST_CROSSINGS_IN_ALL = 2**29, 2**25
 
 # Corners of a region's outline at a place where four pixels meet, by the pixels that belong to the region: 1 upper left,
 # 2 upper right, 4 lower left, 8 lower right. Straight edges and the inside have none; two pixels that meet in that place
@@ -66,7 +70,7 @@ def filled(
 ) -> list[Region | None]:
     """Fill polygons: of each the pixels whose centres lie inside its rings, by the even-odd rule.
 
-    A centre on a left or upper edge is inside, one on a right or lower edge is not, as in ImageJ and Java2D.
+    A centre on a left or upper edge is inside, one on a right or lower edge is not, as in Java2D.
 
     Parameters
     ----------
@@ -86,11 +90,15 @@ def filled(
     Raises
     ------
     OverflowError
-        If an outline crosses more columns, or encloses a larger box, than a cell could.
+        If an outline crosses more columns, or encloses a larger box, than a cell could, or the outlines up to it are more
+        work together than a picture of cells could be. Its argument is the place of the polygon.
     """
+    work = _Work(max(_MOST_PIXELS_IN_ALL, 4 * shape[0] * shape[1] if shape else 0))
     found: list[Region | None] = []
-    for begin in range(0, len(polygons), _TOGETHER):
-        found += _filled([list(polygon) for polygon in polygons[begin : begin + _TOGETHER]], shape, steps)
+    while len(found) < len(polygons):
+        found += _filled(
+            [list(polygon) for polygon in polygons[len(found) : len(found) + _TOGETHER]], shape, steps, work
+        )
     return found
 
 
@@ -217,10 +225,30 @@ def _doubled_area(ring: NDArray[np.int64]) -> int:
 # ---------------------------------------------------------------------------------------------------- from rings to pixels
 
 
-def _filled(polygons: list[list[Ring]], shape: tuple[int, int] | None, steps: int | None) -> list[Region | None]:
+@dataclass
+class _Work:
+    """What has been filled so far, and the most that may be: pixels of boxes; crossings of columns; polygons."""
+
+    most_pixels: int
+    pixels: int = 0
+    crossings: int = 0
+    polygons: int = 0
+
+    def add(self, pixels: int, crossings: int, polygons: int) -> None:
+        self.pixels, self.crossings = self.pixels + pixels, self.crossings + crossings
+        one = pixels > _MOST_PIXELS or crossings > _MOST_CROSSINGS
+        if one or self.pixels > self.most_pixels or self.crossings > _MOST_CROSSINGS_IN_ALL:
+            raise OverflowError(self.polygons)
+        self.polygons += polygons
+
+
+def _filled(
+    polygons: list[list[Ring]], shape: tuple[int, int] | None, steps: int | None, work: _Work
+) -> list[Region | None]:
     found: list[Region | None] = [None] * len(polygons)
     rings = [(place, ring) for place, polygon in enumerate(polygons) for ring in polygon if len(ring) > 1]
     if not rings:
+        work.add(0, 0, len(polygons))
         return found
     lengths = np.array([len(ring) for _, ring in rings])
     start = np.concatenate([ring for _, ring in rings]).astype(np.float64, copy=False)
@@ -229,11 +257,19 @@ def _filled(polygons: list[list[Ring]], shape: tuple[int, int] | None, steps: in
     following[last] = last - lengths + 1
     boxes = _boxes(start, np.repeat([place for place, _ in rings], lengths), shape)
 
+    pixels = int(boxes.offsets[-1])
+    spans = np.minimum(np.abs(start[following, 0] - start[:, 0]) + 1, boxes.widths[boxes.owners])
+    crossings = int(spans.sum())
+    if len(polygons) > 1 and (pixels > _PIXELS_TOGETHER or crossings > _CROSSINGS_TOGETHER):
+        half = len(polygons) // 2
+        return _filled(polygons[:half], shape, steps, work) + _filled(polygons[half:], shape, steps, work)
+    work.add(pixels, crossings, len(polygons))
+
     crossing = _crossings if steps is None else _stepped_crossings
     edges, columns, rows = crossing(start, start[following], boxes, steps or 1)
     owners = boxes.owners[edges]
     rows = np.clip(rows - boxes.tops[owners], 0, boxes.heights[owners])
-    toggles = np.zeros(int(boxes.offsets[-1]), dtype=np.uint8)
+    toggles = np.zeros(pixels, dtype=np.uint8)
     flat = boxes.offsets[owners] + rows * boxes.widths[owners] + columns - boxes.lefts[owners]
     np.bitwise_xor.at(toggles, flat, 1)
     # Going down a column, every crossing leads inside or out again.
@@ -271,8 +307,6 @@ def _boxes(points: Ring, places: NDArray[np.intp], shape: tuple[int, int] | None
         high = np.minimum(high, (shape[1], shape[0]))
     widths, heights = np.maximum(high - low, 0).T
     areas = (heights + 1) * widths  # with a row below, for crossings beyond the last pixel
-    if areas.max() > _MOST_CROSSINGS:
-        raise OverflowError
     owners = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, len(points))))
     offsets = np.concatenate(([0], np.cumsum(areas)))
     return _Boxes(owners, places[begins], low[:, 0], low[:, 1], heights, widths, offsets)
@@ -345,8 +379,6 @@ def _spread(
     begins = first.clip(left, right).astype(np.int64)
     counts = stop.clip(left, right).astype(np.int64) - begins
     total = int(counts.sum())
-    if total > _MOST_CROSSINGS:
-        raise OverflowError
     edges = np.repeat(np.arange(len(begins)), counts)
     offsets = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
     return edges, begins[edges] + offsets
