@@ -29,6 +29,7 @@ with atheris.instrument_imports(include=["fncells", "roifile", "tifffile", "yaml
     from fncells.errors import InputError
     from fncells.formats import CODECS
 
+import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 from formats.label_maps import drawn_map  # noqa: E402
@@ -91,6 +92,9 @@ def one_input(name: str, file: str) -> Callable[[bytes], None]:
     """Make the function that reads some bytes as a file of a format."""
     codec, folder = CODECS[name], Path(tempfile.mkdtemp(prefix="fncells-fuzz-")) / "in"
     folder.mkdir()
+    pictures = folder.with_name("pictures")
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / "a.png"), np.zeros((40, 50), dtype=np.uint8))
     if file == "a.txt":
         (folder / "data.yaml").write_text("names: [cell, other]\n")
     elif file == "data.yaml":
@@ -103,7 +107,7 @@ def one_input(name: str, file: str) -> Callable[[bytes], None]:
         start = time.process_time()
         try:
             codec.recognises(path if codec.one_file else folder)
-            for unread in codec.find(path if codec.one_file else folder, None):
+            for unread in codec.find(path if codec.one_file else folder, pictures if file != "data.yaml" else None):
                 with contextlib.suppress(InputError):
                     image = unread.read()
                     if image.shape is not None and image.shape[0] * image.shape[1] <= MOST_PIXELS:
@@ -113,7 +117,7 @@ def one_input(name: str, file: str) -> Callable[[bytes], None]:
                 raise RuntimeError("an error of several lines") from error
         if time.process_time() - start > LONGEST:
             raise RuntimeError("too slow")
-        if {entry.name for entry in folder.iterdir()} != there or len(list(folder.parent.iterdir())) > 1:
+        if {entry.name for entry in folder.iterdir()} != there or len(list(folder.parent.iterdir())) > 2:
             raise RuntimeError("a file that should not be")
 
     return read
