@@ -182,18 +182,19 @@ class AnnotatedImage:
     @cached_property
     def areas(self) -> NDArray[np.int64]:
         """Number of each cell's own pixels, shape (n,); 0 for dots."""
-        return np.array([len(indices) for indices in self.pixels], dtype=np.int64)
+        return np.array(
+            [0 if region is None else cv2.countNonZero(_bytes(region)) for region in self.regions], np.int64
+        )
 
     @cached_property
     def centres(self) -> NDArray[np.float64]:
         """Mean x, y of each cell's own pixels, shape (n, 2); of its vertices where it has no pixels, so a dot's own point."""
         centres = np.empty((len(self.cells), 2))
-        width = 1 if self.shape is None else self.shape[1]
-        for row, cell in enumerate(self.cells):
-            indices = () if cell.is_dot else self.pixels[row]
-            if len(indices):
-                y, x = np.divmod(indices, width)
-                centres[row] = x.mean(), y.mean()
+        for row, (cell, region) in enumerate(zip(self.cells, self._regions_if_needed, strict=True)):
+            if region is not None:
+                sums = cv2.moments(_bytes(region), binaryImage=True)
+                n = sums["m00"]
+                centres[row] = (sums["m10"] + n * region.left) / n, (sums["m01"] + n * region.top) / n
             else:
                 centres[row] = np.concatenate(cell.rings).mean(axis=0) if cell.rings else np.nan
         return centres
@@ -202,16 +203,20 @@ class AnnotatedImage:
     def boxes(self) -> NDArray[np.int64]:
         """x_min, y_min, x_max, y_max, inclusive, of each cell's own pixels, or of its vertices without any; shape (n, 4)."""
         boxes = np.zeros((len(self.cells), 4), dtype=np.int64)
-        width = 1 if self.shape is None else self.shape[1]
-        for row, cell in enumerate(self.cells):
-            indices = () if cell.is_dot else self.pixels[row]
-            if len(indices):
-                y, x = np.divmod(indices, width)
-                boxes[row] = x.min(), y[0], x.max(), y[-1]
+        for row, (cell, region) in enumerate(zip(self.cells, self._regions_if_needed, strict=True)):
+            if region is not None:
+                x, y, width, height = cv2.boundingRect(_bytes(region))
+                left, top = x + region.left, y + region.top
+                boxes[row] = left, top, left + width - 1, top + height - 1
             elif cell.rings:
                 corners = _rounded(np.concatenate(cell.rings))
                 boxes[row] = *corners.min(axis=0), *corners.max(axis=0)
         return boxes
+
+    @property
+    def _regions_if_needed(self) -> tuple[Region | None, ...]:
+        """Regions; where all cells are dots none, also on a picture of unknown shape."""
+        return (None,) * len(self.cells) if all(cell.is_dot for cell in self.cells) else self.regions
 
     def with_shape(self, shape: tuple[int, int]) -> "AnnotatedImage":
         """Give the same cells on a picture of the given height and width."""
@@ -364,6 +369,10 @@ def _filled(cell: Cell, height: int, width: int) -> Region | None:
     canvas = np.zeros((bottom - top + 1, right - left + 1), dtype=np.uint8)
     cv2.fillPoly(canvas, [(ring - (left, top)).astype(np.int32) for ring in rings], color=1)
     return Region(_read_only(canvas.view(np.bool_)), left, top) if canvas.any() else None
+
+
+def _bytes(region: Region) -> NDArray[np.uint8]:
+    return region.mask.view(np.uint8)
 
 
 def _indices(region: Region | None, width: int) -> NDArray[np.int64]:

@@ -94,10 +94,10 @@ def test_byte_order_marks_are_passed_over():
 )
 def test_what_is_cut_off_or_has_no_end_is_refused_soon_and_takes_no_memory(text, said):
     data = text if isinstance(text, bytes) else text.encode()
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(InputError, match=said):
         read(data)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(

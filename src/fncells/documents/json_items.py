@@ -13,7 +13,7 @@ _CHUNK = 2**20  # bytes
 _LONGEST = 2**24  # characters of one item, and of anything else that has to be looked at in one piece
 _LONGEST_REST = 2**24  # characters of all that is no item
 _MOST_BRACES = 2**20  # in one item
-_MOST_TOKENS = 2**20  # strings and brackets outside the items
+_MOST_TOKENS = 2**18  # strings and brackets outside the items
 
 _STRING = r'"(?:[^"\\]++|\\.)*+'  # without its end, so that one that is cut off can be told
 _TOKEN = re.compile(rf'{_STRING}("?)|[\[\]{{}}]', re.DOTALL)

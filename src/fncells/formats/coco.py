@@ -18,6 +18,7 @@ from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -458,15 +459,15 @@ def _geometries(regions: list[Region], shape: tuple[int, int]) -> list[dict[str,
 
 
 def _measures(region: Region) -> dict[str, Any]:
-    columns, rows = (np.count_nonzero(region.mask, axis=axis) for axis in (0, 1))
-    area = int(rows.sum())
-    (left, *_, right), (top, *_, bottom) = (np.flatnonzero(counts)[[0, 0, -1]].tolist() for counts in (columns, rows))
-    x, y = (float(counts @ np.arange(len(counts))) / area for counts in (columns, rows))
+    pixels = region.mask.view(np.uint8)
+    x, y, width, height = cv2.boundingRect(pixels)
+    sums = cv2.moments(pixels, binaryImage=True)
+    area = sums["m00"]
     return {
-        "area": area,
-        "bbox": [region.left + left, region.top + top, right - left + 1, bottom - top + 1],
+        "area": int(area),
+        "bbox": [region.left + x, region.top + y, width, height],
         "iscrowd": 0,
-        "dot": [x + region.left + 0.5, y + region.top + 0.5],
+        "dot": [sums["m10"] / area + region.left + 0.5, sums["m01"] / area + region.top + 0.5],
     }
 
 

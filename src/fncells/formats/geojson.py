@@ -37,7 +37,7 @@ from fncells.errors import InputError
 from fncells.files import PICTURE_SUFFIXES, RECORD_NAME, whole
 from fncells.formats.codec import Add, Codec, Unread
 from fncells.formats.folders import OutputFolder
-from fncells.formats.notes import attributes_in, cell_of, check_name, notes_of, numbers_in, shape_in
+from fncells.formats.notes import attributes_in, cell_of, check_name, notes_of, numbers_in, plain, shape_in
 from fncells.formats.pictures import RESERVED, Once, PictureFolder, own_attributes
 from fncells.outlines import edge_polygons, filled, joined
 
@@ -686,7 +686,7 @@ def _lines(image: AnnotatedImage) -> Iterator[bytes]:
             if region is not None:
                 geometry = _geometry(next(outlines))
             elif cell.is_dot and cell.rings:
-                geometry = {"type": "Point", "coordinates": _plain(cell.rings[0][0] + 0.5)}
+                geometry = {"type": "Point", "coordinates": plain(cell.rings[0][0] + 0.5)}
             else:
                 continue
             written += 1
@@ -740,10 +740,6 @@ def _described(cell: Cell, number: int | None) -> Json:
 
 def _is_plane(value: object) -> bool:
     return isinstance(value, Mapping) and set(value) == {"c", "z", "t"} and all(type(n) is int for n in value.values())
-
-
-def _plain(point: Ring) -> list[int | float]:
-    return [int(number) if number.is_integer() else number for number in point.tolist()]
 
 
 def _encoded(value: Json) -> bytes:

@@ -120,8 +120,13 @@ def _all_fit(values: list[Any]) -> bool:
 
 def plain(numbers: NDArray[np.float64]) -> list[Any]:
     """Give numbers as lists for JSON, whole ones as whole."""
-    whole = bool((numbers % 1 == 0).all())
-    listed: list[Any] = (numbers.astype(np.int64) if whole else numbers).tolist()
+    listed: list[Any]
+    if bool((numbers % 1 == 0).all()):
+        listed = numbers.astype(np.int64).tolist()
+    elif numbers.ndim > 1:
+        listed = [plain(row) for row in numbers]
+    else:
+        listed = [int(number) if number.is_integer() else number for number in numbers.tolist()]
     return listed
 
 

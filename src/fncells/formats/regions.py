@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fncells.cells import AnnotatedImage, Cell
 from fncells.documents import Place, kind, quoted
 from fncells.errors import InputError
-from fncells.formats.notes import FARTHEST, attributes_in, numbers_in
+from fncells.formats.notes import FARTHEST, attributes_in, numbers_in, plain
 from fncells.formats.pictures import FILE_SIZE, RESERVED, own_attributes
 from fncells.formats.ties import Piece, joined_cells, pieces_of
 
@@ -295,16 +295,12 @@ def _kept_shape(cell: Cell) -> Region | None:
 
 def _plain_shape(ring: Ring, source_shape: str) -> Region:
     if source_shape == "point":
-        x, y = _values(ring[0])
+        x, y = plain(ring[0])
         return {"name": "point", "cx": x, "cy": y}
     # VIA draws no polygon of fewer than three points: a cell one pixel wide repeats its last.
     points = np.concatenate((ring, np.repeat(ring[-1:], max(0, 3 - len(ring)), axis=0)))
     name = "polyline" if source_shape == "polyline" else "polygon"
-    return {"name": name, "all_points_x": _values(points[:, 0]), "all_points_y": _values(points[:, 1])}
-
-
-def _values(numbers: NDArray[np.float64]) -> list[int | float]:
-    return [int(number) if number.is_integer() else number for number in numbers.tolist()]
+    return {"name": name, "all_points_x": plain(points[:, 0]), "all_points_y": plain(points[:, 1])}
 
 
 def _is_plain(shape: Region) -> bool:

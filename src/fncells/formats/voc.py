@@ -39,7 +39,7 @@ from fncells.errors import InputError
 from fncells.files import write_text
 from fncells.formats.codec import Add, Codec, Unread
 from fncells.formats.folders import OutputFolder
-from fncells.formats.notes import FARTHEST, attributes_in, cell_of, check_name, shape_in
+from fncells.formats.notes import FARTHEST, attributes_in, cell_of, check_name, plain, shape_in
 from fncells.formats.pictures import Once, PictureFolder, own_attributes
 from fncells.formats.texts import value_in
 from fncells.formats.ties import Piece, joined_cells, outer_parts, pieces_of
@@ -534,9 +534,7 @@ def _box_line(box: Box, last: int) -> str:
 def _polygon(ring: NDArray[np.float64]) -> str:
     # No reader draws a polygon of fewer than three points: a cell one pixel wide repeats its last.
     points = np.concatenate((ring, np.repeat(ring[-1:], max(0, 3 - len(ring)), axis=0)))
-    return (
-        f"<polygon>{''.join(f'<pt><x>{_digits(x)}</x><y>{_digits(y)}</y></pt>' for x, y in points.tolist())}</polygon>"
-    )
+    return f"<polygon>{''.join([f'<pt><x>{x}</x><y>{y}</y></pt>' for x, y in plain(points)])}</polygon>"
 
 
 def _dot(point: tuple[float, float]) -> str:
