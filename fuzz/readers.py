@@ -31,6 +31,7 @@ with atheris.instrument_imports(include=["fncells", "roifile", "tifffile", "yaml
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
+import tifffile  # noqa: E402
 
 from formats.label_maps import drawn_map  # noqa: E402
 from formats.mutation import mutated  # noqa: E402
@@ -78,6 +79,12 @@ def images() -> list[AnnotatedImage]:
 def seeds(name: str, file: str, folder: Path) -> Iterator[bytes]:
     """Give valid files of a format, also in the published dialect."""
     codec = CODECS[name]
+    if file.endswith(".tif"):
+        for kind in (np.uint8, np.uint16, np.int32, np.float32):
+            for compression in (None, "zlib", "lzw"):
+                tifffile.imwrite(folder / file, drawn_map(3).astype(kind), compression=compression)
+                yield (folder / file).read_bytes()
+        return
     for number, image in enumerate(images()):
         for variant in filter(None, (codec, codec.published)):
             target = folder / f"{number}-{variant is codec}"
