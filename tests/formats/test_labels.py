@@ -186,3 +186,22 @@ def test_a_picture_whose_own_name_ends_like_labels_keeps_it(tmp_path):
     save_labels(tmp_path / "images" / "brain_mask.tif", drawn_map(3) * 0)
     names = [image.name for image in label_pictures.CODEC.read(tmp_path / "labels", tmp_path / "images")]
     assert names == ["brain_mask.tif", "other.png"]
+
+
+def test_a_tiff_whose_strips_are_not_all_there_is_no_empty_label_picture(tmp_path):
+    labels = drawn_map(3).astype(np.uint16)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, labels, rowsperstrip=4)
+    np.testing.assert_array_equal(only(path).labels, labels)
+    whole = path.read_bytes()
+    with tifffile.TiffFile(path) as tiff:
+        counts, offsets = (tiff.pages[0].tags[name] for name in ("StripByteCounts", "StripOffsets"))
+        places = counts.valueoffset, offsets.valueoffset
+        size = 4 if counts.dtype == 4 else 2
+    for place, length in ((places[0], size), (places[1], 4)):
+        path.write_bytes(whole[:place] + bytes(length) + whole[place + length :])
+        with pytest.raises(InputError, match=r"a\.tif: expected a whole TIFF of 6 strips or tiles, found 5 of them"):
+            only(path)
+    path.write_bytes(whole[: len(whole) - 20] if places[0] < 200 else whole[:60])
+    with pytest.raises(InputError, match="whole"):
+        only(path)

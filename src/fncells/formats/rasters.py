@@ -1,5 +1,7 @@
 """Masks and label pictures as files: pixels of any type in, PNG and TIFF out, and the telling of one from the other."""
 
+import logging
+import math
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
@@ -28,6 +30,9 @@ __all__ = [
     "read_raster",
     "write_raster",
 ]
+
+# tifffile logs what is odd about a file; what matters of it is said in one line here.
+logging.getLogger(tifffile.__name__).addHandler(logging.NullHandler())
 
 _MOST_PIXELS = 2**30  # as for pictures: beyond it a header is taken for a trap
 _TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -285,6 +290,7 @@ def _read_tiff(path: Path) -> NDArray[Any]:
     with tifffile.TiffFile(path) as tiff:
         series = tiff.series[0]
         _check_size(series.size // series.keyframe.samplesperpixel, path)
+        _check_whole(series, path)
         array, axes = np.asarray(series.asarray()), series.axes
         if len(axes) == array.ndim:
             single = tuple(index for index, axis in enumerate(axes) if axis not in "YXS" and array.shape[index] == 1)
@@ -292,6 +298,16 @@ def _read_tiff(path: Path) -> NDArray[Any]:
         if len(axes) == array.ndim == 3 and axes[0] in "SC" and 2 <= array.shape[0] <= 4:
             array = np.moveaxis(array, 0, 2)
         return np.asarray(array)
+
+
+def _check_whole(series: tifffile.TiffPageSeries, path: Path) -> None:
+    """Refuse strips and tiles that are not there: the decoder would take them for background."""
+    expected, size = math.prod(series.keyframe.chunked), path.stat().st_size
+    for page in series.pages:
+        segments = [] if page is None else list(zip(page.dataoffsets, page.databytecounts, strict=False))
+        there = sum(offset > 0 and 0 < count <= size - offset for offset, count in segments)
+        if there != expected:
+            raise InputError(path, expected=f"a whole TIFF of {expected} strips or tiles", found=f"{there} of them")
 
 
 def _read_other(path: Path, beginning: bytes) -> NDArray[Any]:
