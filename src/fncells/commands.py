@@ -31,6 +31,7 @@ __all__ = [
     "demo",
     "evaluate",
     "export",
+    "fetch",
     "predict",
     "stats",
     "synth",
@@ -330,6 +331,44 @@ def clean(
     )
     common.result(told, text)
     return 1 if summary.failures else 0
+
+
+def fetch(
+    what: Annotated[list[str] | None, Parameter(negative="")] = None,
+    /,
+    *,
+    to: Path,
+    source: str | None = None,
+    common: Common = _AS_USUAL,
+) -> int:
+    """Get the published archive, or one that pack made, by collection.
+
+    The index, the data sheet and the other small files come along. Checksums are verified where they are known and recorded
+    where they are not; what is there already is not fetched again. The same command again goes on where a download broke off.
+
+    Example: fncells fetch green yellow --to archive
+
+    Parameters
+    ----------
+    what
+        Out of green, red, yellow, raw, annotations and statistics; without any, all collections.
+    to
+        Folder for the archive.
+    source
+        Folder or address (http, https, file) of an archive that `fncells pack` made, instead of the published one.
+    """
+    from fncells.fetching import fetch as fetch_archive
+
+    summary = fetch_archive(what or [], to, source)
+    _name_failures(summary.failures)
+    lines = [
+        f"{one.file}: {one.status}, SHA-256 {one.checksum}: {one.sha256}" for one in summary.fetched if not one.reason
+    ]
+    lines += [f"licence, as {name} says: {', '.join(found)}" for name, found in summary.licences.items()]
+    common.result(summary.as_dict(), "\n".join([*lines, f"in {to}"]))
+    if not summary.failures:
+        return 0
+    return 1 if len(summary.failures) < len(summary.fetched) else 2
 
 
 def predict(
