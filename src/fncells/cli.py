@@ -24,6 +24,7 @@ COMMANDS = {
     "stats": "Describe an archive's cells: the paper's Table 1 and figures.",
     "convert": "Convert annotations from any format to any other.",
     "clean": "Clean masks made by thresholding, as the published yellow ones were.",
+    "pack": "Make what is published of an archive: a zip a collection, index, data sheet, statistics.",
     "fetch": "Get the published archive, or one that pack made, by collection.",
     "train": "Train a c-ResUnet on a collection of an archive.",
     "export": "Export a trained network for other tools.",

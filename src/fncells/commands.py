@@ -32,6 +32,7 @@ __all__ = [
     "evaluate",
     "export",
     "fetch",
+    "pack",
     "predict",
     "stats",
     "synth",
@@ -331,6 +332,55 @@ def clean(
     )
     common.result(told, text)
     return 1 if summary.failures else 0
+
+
+def pack(
+    archive: Path,
+    out: Path,
+    /,
+    *,
+    raw: Path | None = None,
+    annotations: Annotated[list[Path] | None, Parameter(negative="", consume_multiple=True)] = None,
+    protocol: Path | None = None,
+    about: Path | None = None,
+    workers: int = 1,
+    common: Common = _AS_USUAL,
+) -> int:
+    """Make what is published of an archive: a zip a collection, index, data sheet, statistics.
+
+    Every file is held against the archive's checksums first. With the files come README.md, croissant.json and checksums, so
+    that `fncells fetch --source OUT` takes them back. The same archive gives the same bytes; what has not changed is not made
+    again.
+
+    Example: fncells pack archive published --raw lab --annotations lab/annotations --about about.toml
+
+    Parameters
+    ----------
+    archive
+        The archive.
+    out
+        Folder for the files.
+    raw
+        Folder of the raw pictures, or the lab folder with raw/ in it, to publish them too.
+    annotations
+        Annotation files or folders, to publish them too.
+    protocol
+        The rules that were annotated by; it goes into annotations.zip.
+    about
+        What pictures cannot tell: title, licence, people, answers for the data sheet (TOML). Without it, about.toml in the
+        archive's folder, if there.
+    workers
+        Files and pictures worked on at the same time.
+    """
+    from fncells.packing import PackSettings
+    from fncells.packing import pack as pack_archive
+
+    settings = PackSettings(raw, tuple(annotations or ()), protocol, about, workers)
+    summary = pack_archive(archive, out, settings)
+    _warn(summary.notes)
+    lines = [f"{one.file}: {one.status}, {one.size} bytes" for one in summary.packed]
+    common.result(summary.as_dict(), "\n".join([*lines, f"in {out}"]))
+    return 0
 
 
 def fetch(

@@ -23,7 +23,7 @@ from fncells.downloads import UnreachableError, download, small_text
 from fncells.errors import FncellsError, InputError
 from fncells.ingest import CHECKSUMS_NAME
 
-__all__ = ["PUBLISHED_ADDRESS", "FetchSummary", "Fetched", "fetch"]
+__all__ = ["PUBLISHED_ADDRESS", "FetchSummary", "Fetched", "fetch", "read_checksums"]
 
 PUBLISHED_ADDRESS = "https://amsacta.unibo.it/id/eprint/7347/"
 """Where the published collections lie (doi 10.6092/unibo/amsacta/7347)."""
@@ -63,7 +63,7 @@ _PUBLISHED: Mapping[str, _Listed] = {
 
 _OWN_NAMES = frozenset({files.RECORD_NAME, CHECKSUMS_NAME, *_COMPANIONS})
 _WORKSHOP = ".fncells-downloads"  # hidden, so that nobody takes what lies in it for pictures
-_LICENCE = re.compile(r"\bCC[ -]BY(?:-[A-Z]{2})*[ -]\d\.\d\b|\bCC0(?:[ -]1\.0)?\b")
+_LICENCE = re.compile(r"\bCC[ -](BY(?:-[A-Z]{2})*)[ -](\d\.\d)\b")
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class _Target:
         inputs = record.get("inputs")
         self.places: dict[str, str] = dict(known.get("places", {})) if isinstance(known.get("places"), dict) else {}
         self.recorded: dict[str, str] = dict(inputs) if self.places and isinstance(inputs, dict) else {}
-        self._listed = _read_checksums(folder / CHECKSUMS_NAME) if self.places else {}
+        self._listed = read_checksums(folder / CHECKSUMS_NAME) if self.places else {}
         for path in self.workshop.glob("unpacked-*"):
             shutil.rmtree(path)
 
@@ -326,8 +326,24 @@ class _Target:
         files.write_text(self.folder / CHECKSUMS_NAME, lines)
 
 
-def _read_checksums(path: Path) -> dict[str, str]:
-    """Read what ``sha256sum`` writes; the names are those of files below the folder."""
+def read_checksums(path: Path) -> dict[str, str]:
+    """Read what ``sha256sum`` writes.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    dict
+        SHA-256 by file name, below the file's folder; empty where there is no such file.
+
+    Raises
+    ------
+    InputError
+        If a line is something else.
+    """
     if not path.is_file():
         return {}
     try:
@@ -375,7 +391,7 @@ def _licences(path: Path) -> tuple[str, ...]:
     if path.suffix not in {".md", ".json"} or not path.is_file():
         return ()
     text = path.read_text(encoding="utf-8", errors="replace")
-    return tuple(sorted({found.replace("CC-BY", "CC BY") for found in _LICENCE.findall(text)}))
+    return tuple(sorted({f"CC {kind} {version}" for kind, version in _LICENCE.findall(text)}))
 
 
 # Where files come from
