@@ -128,8 +128,9 @@ def croissant(archive: Archive, about: About | None = None, distribution: Sequen
     """
     about = about or About()
     named = {one.name for one in distribution}
-    sets = [one for name in archive.collections for one in _file_sets(archive, name, named)]
-    record_sets = [one for name in archive.collections for one in _record_sets(archive, name)]
+    folders = {name: _folders(archive.root / name) for name in archive.collections}
+    sets = [one for name in archive.collections for one in _file_sets(name, folders[name], named)]
+    record_sets = [one for name in archive.collections for one in _record_sets(name, folders[name])]
     if "metadata_v2.csv" in named:
         record_sets.append(_index_records(archive))
     told = {
@@ -154,9 +155,9 @@ def croissant(archive: Archive, about: About | None = None, distribution: Sequen
 
 
 def _description(archive: Archive) -> str:
-    pictures = len(archive.samples())
-    labelled = sum(sample.mask_path is not None for sample in archive.samples())
-    return f"{pictures} fluorescence-microscopy pictures, {labelled} of them with every cell outlined."
+    samples = archive.samples()
+    labelled = sum(sample.mask_path is not None for sample in samples)
+    return f"{len(samples)} fluorescence-microscopy pictures, {labelled} of them with every cell outlined."
 
 
 def _file_object(one: Distributed) -> Json:
@@ -175,9 +176,9 @@ def _format(suffix: str) -> str:
     return _FORMATS.get(suffix.lower(), _OTHER_FORMAT)
 
 
-def _file_sets(archive: Archive, collection: str, named: set[str]) -> Iterator[Json]:
+def _file_sets(collection: str, folders: Mapping[str, Sequence[str]], named: set[str]) -> Iterator[Json]:
     inside = f"{collection}.zip"
-    for folder, suffixes in _folders(archive.root / collection).items():
+    for folder, suffixes in folders.items():
         yield {
             "@type": "cr:FileSet",
             "@id": _set_id(collection, folder),
@@ -209,8 +210,7 @@ def _content(folder: str) -> str:
     return _CONTENT.get(folder, f"Cells as {folder.rpartition('/')[2]}")
 
 
-def _record_sets(archive: Archive, collection: str) -> Iterator[Json]:
-    folders = _folders(archive.root / collection)
+def _record_sets(collection: str, folders: Mapping[str, Sequence[str]]) -> Iterator[Json]:
     for folder, name, what in (
         ("images", collection, "image"),
         ("ground_truths/masks", f"{collection}-true-masks", "mask"),

@@ -30,7 +30,8 @@ PUBLISHED_ADDRESS = "https://amsacta.unibo.it/id/eprint/7347/"
 
 _COLLECTIONS = ("green", "red", "yellow")
 _OTHER_ZIPS = {"raw": "raw_data.zip", "annotations": "annotations.zip", "statistics": "data_stats.zip"}
-_COMPANIONS = ("metadata_v2.xlsx", "metadata_v2.csv", "datasheet.md", "README.md", "croissant.json")
+# Not croissant.json, which describes the zips and not what they are unpacked to.
+_COMPANIONS = ("metadata_v2.xlsx", "metadata_v2.csv", "datasheet.md", "README.md")
 
 
 class _Listed(NamedTuple):
@@ -369,26 +370,33 @@ def _alone(folder: Path) -> Iterator[None]:
     """Let one run work in a folder at a time; a killed one lets go."""
     workshop, made = folder / _WORKSHOP, not folder.exists()
     workshop.mkdir(parents=True, exist_ok=True)
-    lock = sqlite3.connect(workshop / "lock.sqlite", timeout=0.5, isolation_level=None)
+    lock = workshop / "lock.sqlite"
+    database = sqlite3.connect(lock, timeout=0, isolation_level=None)
     try:
         try:
-            lock.execute("BEGIN EXCLUSIVE")
+            database.execute("BEGIN EXCLUSIVE")
+            mine = lock.exists()  # and not what a run that just ended has left
         except sqlite3.OperationalError as error:
-            found = "another `fncells fetch` at work in it" if "locked" in str(error) else str(error)
-            raise InputError(folder, expected="a folder to fetch into", found=found) from error
-        files.remove_leftovers(folder)
-        yield
+            if "locked" not in str(error):
+                raise InputError(folder, expected="a folder to fetch into", found=str(error)) from error
+            mine = False
+        if not mine:
+            raise InputError(folder, expected="a folder to fetch into", found="another `fncells fetch` at work in it")
+        try:
+            files.remove_leftovers(folder)
+            yield
+        finally:
+            parts = [path for path in workshop.iterdir() if not path.name.startswith(lock.name)]
+            if not parts:  # those of downloads stay for the next run
+                shutil.rmtree(workshop, ignore_errors=True)
+                if made and not any(folder.iterdir()):
+                    folder.rmdir()
     finally:
-        lock.close()
-        leftovers = [path for path in workshop.iterdir() if path.name != "lock.sqlite"]
-        if not leftovers:  # parts of downloads stay for the next run
-            shutil.rmtree(workshop, ignore_errors=True)
-            if made and not any(folder.iterdir()):
-                folder.rmdir()
+        database.close()
 
 
 def _licences(path: Path) -> tuple[str, ...]:
-    if path.suffix not in {".md", ".json"} or not path.is_file():
+    if path.suffix != ".md" or not path.is_file():
         return ()
     text = path.read_text(encoding="utf-8", errors="replace")
     return tuple(sorted({f"CC {kind} {version}" for kind, version in _LICENCE.findall(text)}))
