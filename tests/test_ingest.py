@@ -143,7 +143,7 @@ def test_the_archive_has_the_published_layout(built):
         "yellow": {"trainval": 9, "test": 3, "unlabelled": 1},
     }
     assert summary.test_shares == {"green": 0.25, "yellow": 0.25}
-    expected = {"metadata_v2.xlsx", "checksums.sha256", "fncells-run.json"}
+    expected = {"metadata_v2.xlsx", "checksums.sha256", "croissant.json", "datasheet.md", "fncells-run.json"}
     for (collection, _), (name, partition) in placed(archive).items():
         stem = name.removesuffix(".png")
         place = f"{collection}/{partition}"

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from fncells import files
+from fncells.cleaning import CleanSettings
 from fncells.counting import CountSettings, CountSummary
 from fncells.errors import InputError
 from fncells.evaluation import EvaluateSettings
@@ -25,12 +26,15 @@ __all__ = [
     "agree",
     "build",
     "check",
+    "clean",
     "convert",
     "count",
     "demo",
     "evaluate",
     "export",
+    "fetch",
     "measure",
+    "pack",
     "predict",
     "stats",
     "synth",
@@ -340,6 +344,136 @@ def convert(
     table = report.as_table().to_string(index=False, na_rep="")
     common.result(report.as_dict(), f"{table}\n{report.source_format} to {report.target_format}: {target}")
     return 1 if report.failed else 0
+
+
+def clean(
+    masks: Path,
+    out: Path,
+    /,
+    *,
+    settings: Annotated[CleanSettings, _FLAT] = CleanSettings(),  # noqa: B008 - frozen
+    images: Path | None = None,
+    common: Common = _AS_USUAL,
+) -> int:
+    """Clean masks made by thresholding, as the published yellow ones were.
+
+    Outlines are smoothed (except of masks drawn by hand), small holes filled, small objects removed. Writes masks/, changes.csv
+    with a row for every mask, figure3 with before and after side by side, and report.html. A mask that cannot be read is named
+    with the reason, and the others are cleaned. The same command again goes on where an interrupted one stopped.
+
+    Example: fncells clean masks cleaned --images pictures
+
+    Parameters
+    ----------
+    masks
+        Folder of masks.
+    out
+        Folder for what is made.
+    settings
+        How to clean.
+    images
+        Folder of the pictures, to show the outlines upon them.
+    """
+    from fncells.cleaning import clean as clean_masks
+    from fncells.cleaning_report import clean_report
+
+    summary = clean_masks(masks, out, settings)
+    page = clean_report(summary, images)
+    _name_failures(summary.failures)
+    told = summary.as_dict()
+    text = (
+        f"{told['cleaned']} masks cleaned, {told['failed']} failed: {told['objects_before']} objects before, "
+        f"{told['objects_after']} after; {told['added_px']} pixels added, {told['removed_px']} removed; open {page}"
+    )
+    common.result(told, text)
+    return 1 if summary.failures else 0
+
+
+def pack(
+    archive: Path,
+    out: Path,
+    /,
+    *,
+    raw: Path | None = None,
+    annotations: Annotated[list[Path] | None, Parameter(negative="", consume_multiple=True)] = None,
+    protocol: Path | None = None,
+    about: Path | None = None,
+    workers: int = 1,
+    common: Common = _AS_USUAL,
+) -> int:
+    """Make what is published of an archive: a zip a collection, index, data sheet, statistics.
+
+    Every file is held against the archive's checksums first. With the files come README.md, croissant.json and checksums, so
+    that `fncells fetch --source OUT` takes them back. The same archive gives the same bytes; what has not changed is not made
+    again.
+
+    Example: fncells pack archive published --raw lab --annotations lab/annotations --about about.toml
+
+    Parameters
+    ----------
+    archive
+        The archive.
+    out
+        Folder for the files.
+    raw
+        Folder of the raw pictures, or the lab folder with raw/ in it, to publish them too.
+    annotations
+        Annotation files or folders, to publish them too.
+    protocol
+        The rules that were annotated by; it goes into annotations.zip.
+    about
+        What pictures cannot tell: title, licence, people, answers for the data sheet (TOML). Without it, about.toml in the
+        archive's folder, if there.
+    workers
+        Files and pictures worked on at the same time.
+    """
+    from fncells.packing import PackSettings
+    from fncells.packing import pack as pack_archive
+
+    settings = PackSettings(raw, tuple(annotations or ()), protocol, about, workers)
+    summary = pack_archive(archive, out, settings)
+    _warn(summary.notes)
+    lines = [f"{one.file}: {one.status}, {one.size} bytes" for one in summary.packed]
+    common.result(summary.as_dict(), "\n".join([*lines, f"in {out}"]))
+    return 0
+
+
+def fetch(
+    what: Annotated[list[str] | None, Parameter(negative="")] = None,
+    /,
+    *,
+    to: Path,
+    source: str | None = None,
+    common: Common = _AS_USUAL,
+) -> int:
+    """Get the published archive, or one that pack made, by collection.
+
+    The index, the data sheet and the other small files come along. Checksums are verified where they are known and recorded
+    where they are not; what is there already is not fetched again. The same command again goes on where a download broke off.
+
+    Example: fncells fetch green yellow --to archive
+
+    Parameters
+    ----------
+    what
+        Out of green, red, yellow, raw, annotations and statistics; without any, all collections.
+    to
+        Folder for the archive.
+    source
+        Folder or address (http, https, file) of an archive that `fncells pack` made, instead of the published one.
+    """
+    from fncells.fetching import fetch as fetch_archive
+
+    summary = fetch_archive(what or [], to, source)
+    _name_failures(summary.failures)
+    lines = [
+        f"{one.file}: {one.status}, SHA-256 {one.checksum}: {one.sha256}" for one in summary.fetched if not one.reason
+    ]
+    lines += [f"licence, as {name} says: {', '.join(found)}" for name, found in summary.licences.items()]
+    common.result(summary.as_dict(), "\n".join([*lines, f"in {to}"]))
+    if not summary.failures:
+        return 0
+    return 1 if len(summary.failures) < len(summary.fetched) else 2
 
 
 def predict(

@@ -8,6 +8,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,6 +46,7 @@ __all__ = [
 PICTURE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 RECORD_NAME = "fncells-run.json"
 
+_COMPRESSED = frozenset({".docx", ".gz", ".jpeg", ".jpg", ".pdf", ".png", ".xlsx", ".zip"})
 _TEMPORARY = ".fncells-tmp-"
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
 _shown = {"progress": False}
@@ -137,7 +139,7 @@ def write_workbook(path: Path, sheets: "Mapping[str, pd.DataFrame]") -> None:
             writer.sheets[name].autofit()
 
 
-def write_zip(path: Path, members: Iterable[tuple[str, bytes]], comment: bytes = b"") -> None:
+def write_zip(path: Path, members: Iterable[tuple[str, bytes | Path]], comment: bytes = b"") -> None:
     """Write a zip archive of named members with fixed dates.
 
     Parameters
@@ -145,17 +147,26 @@ def write_zip(path: Path, members: Iterable[tuple[str, bytes]], comment: bytes =
     path
         The file.
     members
-        Names and contents.
+        Names and contents. Files are read piece by piece, whatever their size; what is compressed already (PNG, JPEG, zip…) is
+        stored as it is.
     comment
         The archive's comment, which programs that unpack it pass over; at most 65,535 bytes.
     """
     with whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         archive.comment = comment
-        for name, data in members:
+        for name, content in members:
             entry = zipfile.ZipInfo(name, date_time=_FIXED_DATE)
             entry.create_system = 3  # Unix, on Windows as well
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, data, compress_type=zipfile.ZIP_DEFLATED)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            if isinstance(content, bytes):
+                archive.writestr(entry, content)
+                continue
+            if content.suffix.lower() in _COMPRESSED:
+                entry.compress_type = zipfile.ZIP_STORED
+            entry.file_size = content.stat().st_size  # tells whether the entry must hold more than 2 GiB
+            with content.open("rb") as source, archive.open(entry, "w") as target:
+                shutil.copyfileobj(source, target, 2**20)
 
 
 def sha256(path: Path) -> str:

@@ -25,11 +25,13 @@ from filelock import FileLock, Timeout
 
 import fncells
 from fncells import files
+from fncells.about import ABOUT_NAME, About, read_about
 from fncells.archive import (
     INDEX_COLUMNS,
     INDEX_NAME,
     LABELLED,
     PARTITIONS,
+    Archive,
     Sample,
     index_frame,
     path_of,
@@ -37,6 +39,8 @@ from fncells.archive import (
     write_index,
 )
 from fncells.cells import AnnotatedImage
+from fncells.croissant import CROISSANT_NAME, Distributed, write_croissant
+from fncells.datasheet import DATASHEET_NAME, write_datasheet
 from fncells.errors import FncellsError, InputError, MissingExtraError
 from fncells.formats import codec_named, find_annotations, recognise
 from fncells.formats.pictures import FILE_SIZE
@@ -171,6 +175,7 @@ class _Lab:
     broken: Mapping[Key, str]
     inputs: Mapping[str, str]
     extra_columns: tuple[str, ...]
+    about: About
     warnings: tuple[str, ...]
 
 
@@ -229,8 +234,8 @@ def build(raw: Path, archive: Path, settings: BuildSettings | None = None) -> Bu
     Raises
     ------
     InputError
-        If there are no pictures, two pictures' names collide, the metadata or an annotation file cannot be read, or the
-        archive cannot be written.
+        If there are no pictures, two pictures' names collide, the metadata, what the lab says about itself (``about.toml``)
+        or an annotation file cannot be read, or the archive cannot be written, or another build is at work in it.
     """
     settings = settings or BuildSettings()
     pictures = _find_pictures(raw, archive)
@@ -284,7 +289,7 @@ class _Inputs:
 def _digest_inputs(raw: Path, pictures: Mapping[Key, Path], settings: BuildSettings) -> _Inputs:
     metadata = settings.metadata or raw / "metadata.xlsx"
     annotations = settings.annotations or _annotation_files(raw / "annotations")
-    others = [path for place in (metadata, *annotations) for path in _files_at(place)]
+    others = [path for place in (metadata, raw / ABOUT_NAME, *annotations) for path in _files_at(place)]
     with ThreadPoolExecutor(settings.workers) as threads:
         digests = dict(zip(pictures, threads.map(_try_sha256, pictures.values()), strict=True))
         told = [(str(path), _try_sha256(path)) for path in others]
@@ -399,6 +404,8 @@ def _build(lab: _Lab, inputs: _Inputs, archive: Path, settings: BuildSettings, l
     recorded = {"test_share": settings.test_share, "seed": settings.seed, "group": settings.group}
     raw_inputs = {f"raw/{key}": digest for key, digest in outcome.digests.items()}
     files.write_record(archive, "build", recorded, {**lab.inputs, **raw_inputs})
+    if shown:
+        _write_descriptions(archive, lab.about)
     _write_checksums(archive, outcome.facts)
 
     notes = [f"{key}: {note}" for key in outcome.facts for note in outcome.facts[key]["notes"]]
@@ -477,7 +484,10 @@ def _gather(raw: Path, pictures: Mapping[Key, Path], settings: BuildSettings) ->
         if path.is_file():
             inputs[f"annotations/{path.name}"] = files.sha256(path)
     cells = {key: _marked(image, _value(rows, key, "marker")) for key, image in cells.items()}
-    return _Lab(pictures, rows, cells, broken, inputs, extra, tuple(warnings))
+    about = read_about(raw / ABOUT_NAME) if (raw / ABOUT_NAME).exists() else About()
+    if (raw / ABOUT_NAME).exists():
+        inputs[ABOUT_NAME] = files.sha256(raw / ABOUT_NAME)
+    return _Lab(pictures, rows, cells, broken, inputs, extra, about, tuple(warnings))
 
 
 def _marked(image: AnnotatedImage, marker: str | None) -> AnnotatedImage:
@@ -705,6 +715,8 @@ def _convert_all(
             ledger.put("picture", job.digest, facts)
             outcome.facts[job.key] = facts
             outcome.converted += 1
+    if settings.scheduler is not None:
+        files.remove_leftovers(archive)  # of workers that died; their pictures have been done by others
     outcome.facts = {key: outcome.facts[key] for key in places if key in outcome.facts}
     return outcome
 
@@ -963,6 +975,13 @@ def _remove_strays(archive: Path, places: Mapping[Key, Place], shown: Mapping[Ke
                 continue
             for kind in ("images", "metadata", *PICTURE_TRUTHS):
                 (archive / path_of(kind, key.collection, partition, str(place.number))).unlink(missing_ok=True)
+
+
+def _write_descriptions(archive: Path, about: About) -> None:
+    """Write what the archive is for machines and for people, as far as it is known."""
+    opened = Archive.open(archive)
+    write_croissant(archive / CROISSANT_NAME, opened, about, [Distributed.of(archive / INDEX_NAME)])
+    write_datasheet(archive / DATASHEET_NAME, opened, about)
 
 
 def _write_checksums(archive: Path, facts: Mapping[Key, Mapping[str, Any]]) -> None:

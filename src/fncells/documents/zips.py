@@ -9,7 +9,7 @@ from typing import Any
 
 from fncells.documents.place import Place, quoted
 
-__all__ = ["Zip", "open_zip"]
+__all__ = ["GuardedFile", "Zip", "open_zip"]
 
 _MOST_MEMBERS = 2**18
 _LARGEST_DIRECTORY = 2**24  # bytes
@@ -85,7 +85,7 @@ class Zip:
             place.refuse("a whole member", f"one that cannot be unpacked ({str(error)[:100]})")
 
 
-class _Guarded(io.BufferedReader):
+class GuardedFile(io.BufferedReader):
     """A file of which nothing larger than an archive's directory may be is read at once."""
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -111,7 +111,7 @@ def open_zip(path: Path) -> Iterator[Zip]:
     place = Place(path)
     if not path.is_file():
         place.refuse("a file", "a folder" if path.is_dir() else "nothing of that name")
-    with _Guarded(io.FileIO(path)) as file:
+    with GuardedFile(io.FileIO(path)) as file:
         archive = _opened(file, place)
         with archive:
             if len(archive.infolist()) > _MOST_MEMBERS:
