@@ -146,7 +146,7 @@ def test_the_archive_has_the_published_layout(built):
     for (collection, _), (name, partition) in placed(archive).items():
         stem = name.removesuffix(".png")
         place = f"{collection}/{partition}"
-        expected |= {f"{place}/images/{stem}.png", f"{place}/metadata/{stem}.txt"}
+        expected |= {f"{place}/images/{stem}.png", f"{place}/metadata/{stem}.txt", f"{place}/metadata/{stem}.json"}
         if partition != "unlabelled":
             truths = f"{place}/ground_truths"
             expected |= {f"{truths}/masks/{stem}.png", f"{truths}/labels/{stem}.png"}
@@ -216,7 +216,7 @@ def test_the_index_tells_what_names_metadata_and_pictures_tell(built):
     told = row.drop(["image_name", "partition"]).to_dict()
     assert told.pop("sha256") == hashlib.sha256((raw / "raw/green/Mar2bS1C3R1_LHl_200x_g.TIF").read_bytes()).hexdigest()
     missing = {name for name, value in told.items() if value is None or value != value or str(value) == "<NA>"}
-    assert missing == {"marker", "structure", "region"}
+    assert missing == {"marker", "structure", "region", "camera", "taken"}
     assert {name: value for name, value in told.items() if name not in missing} == {
         "original_name": "Mar2bS1C3R1_LHl_200x_g.TIF",
         "dataset": "green",
@@ -405,8 +405,8 @@ def test_a_picture_that_cannot_be_opened_or_changes_in_the_work_fails(built, tmp
             raise PermissionError(13, "Permission denied")
         return hash_of(path)
 
-    def reading(path, name):
-        picture = read(path, name)
+    def reading(path, name, plane):
+        picture = read(path, name, plane)
         if path == vanishing:
             path.unlink()
         if path == changing:

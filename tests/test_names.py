@@ -120,6 +120,8 @@ def test_double_marked_pictures_share_a_slice(specimen, other):
         ("Mar7S1C3R1_LHr_200x", "Marvin7S1C3R1_LHr_200x_g", True),
         ("slice 12_g.tif", "slice_12_R.jpg", True),
         ("39_y", "39", True),
+        ("RT9_SuCuRu_g1", "RT9_SuCuRu_r1.JPG", True),
+        ("RT9_SuCuRu_g1", "RT9_SuCuRu_g2", False),
         ("Mar38S1C3R1_LHr_g", "Mar38S1C3R1_LHl_g", False),
         ("Mar38S1C3R1_LHr_g", "Mar38S1C3R2_LHr_g", False),
         ("RT353S2C1R5_r1", "RT353S2C1R5_r2", False),
