@@ -122,7 +122,12 @@ def test_pillow_stands_in_for_imagecodecs_in_every_mode(tmp_path, monkeypatch, m
     image = Image.fromarray(GREY8 > 99) if mode == "1" else Image.fromarray(RGB8).convert(mode)
     path = saved(tmp_path / "a.tif", image, compression="group4" if mode == "1" else "tiff_lzw")
     expected = np.asarray(image.convert("RGB" if mode in ("P", "RGBA") else "L"))
-    for decoder in (tifffile.TiffPage.asarray, None):
+
+    def lacking(_):
+        message = "<COMPRESSION.LZW: 5> requires the 'imagecodecs' package"
+        raise ValueError(message)
+
+    for decoder in (tifffile.TiffPage.asarray, lacking):
         monkeypatch.setattr(tifffile.TiffPage, "asarray", decoder)
         picture = read_picture(path)
         np.testing.assert_array_equal(picture.pixels, expected)
@@ -131,7 +136,7 @@ def test_pillow_stands_in_for_imagecodecs_in_every_mode(tmp_path, monkeypatch, m
 
 def test_without_any_decoder_the_reason_is_said(tmp_path, monkeypatch):
     def lacking(_):
-        message = "requires the 'imagecodecs' package"
+        message = "<COMPRESSION.JPEG2000: 34712> requires the 'imagecodecs' package"
         raise ValueError(message)
 
     monkeypatch.setattr(tifffile.TiffPage, "asarray", lacking)

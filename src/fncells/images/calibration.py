@@ -17,6 +17,8 @@ _IMAGEJ_UNITS = {unit: factor for unit, factor in _MICROMETRES.items() if unit n
 
 Tags = Mapping[str, str]
 
+_SMALLEST, _LARGEST = 1e-6, 1e5  # µm: beyond electron microscopes and cameras, where only broken files are
+
 
 def pixel_size(tags: Tags) -> tuple[PixelSize | None, list[str]]:
     """Find the pixel size in the tags, if one of the programs that calibrate has left it there.
@@ -26,7 +28,7 @@ def pixel_size(tags: Tags) -> tuple[PixelSize | None, list[str]]:
     makers = (tags["Microscope.maker"], _microscope) if "Microscope.maker" in tags else ()
     for source, read in (makers, *_SOURCES) if makers else _SOURCES:
         sizes = read(tags)
-        usable = [size for size in sizes if math.isfinite(size) and size > 0]
+        usable = [size for size in sizes if math.isfinite(size) and _SMALLEST <= size <= _LARGEST]
         if len(usable) < len(sizes):
             return None, [f"{source} gives a pixel size that cannot be: it was not used"]
         if sizes and max(sizes) > 1.01 * min(sizes):

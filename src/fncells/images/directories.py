@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 from PIL import ExifTags
 
-from fncells.images.picture import decoded_text
+from fncells.images.picture import DamagedError, decoded_text
 
-__all__ = ["exif_tags", "packed_exif", "usable_exif"]
+__all__ = ["check_chain", "exif_tags", "packed_exif", "usable_exif"]
 
 MOST_TAG_BYTES = (
     2**24
@@ -19,6 +19,7 @@ MOST_TAG_BYTES = (
 MOST_BLOCK_BYTES = 2**26  # all entries together: many that point to one long value would multiply it
 MOST_ENTRIES = 4096  # of one directory
 DEEPEST = 8  # directories below directories
+MOST_DIRECTORIES = 2**17  # one behind the other; a film of an hour at thirty pictures a second
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _CODES = {1: "B", 3: "H", 4: "I", 5: "I", 6: "b", 8: "h", 9: "i", 10: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q"}
@@ -120,6 +121,38 @@ class _Directories:
         children = tuple(self.read(offset)[0] for offset in offsets)
         self.depth -= 1
         return children
+
+
+def check_chain(file: BinaryIO) -> None:
+    """Refuse a TIFF whose directories lead back to one of them, around which tifffile would run for ever.
+
+    Anything else that is wrong with them is left to the reading; the file stands at its beginning again.
+    """
+    file.seek(0)
+    head = file.read(16)
+    order, big = ("<" if head[:2] == b"II" else ">"), head[2:4] in (b"+\x00", b"\x00+")
+    number, size, link, start = ("Q", 20, "Q", 8) if big else ("H", 12, "I", 4)
+    seen: set[int] = set()
+    place = head[start:]
+    try:
+        (offset,) = struct.unpack_from(order + link, place)
+        while offset and offset not in seen and len(seen) < MOST_DIRECTORIES:
+            seen.add(offset)
+            file.seek(offset)
+            (count,) = struct.unpack(order + number, file.read(struct.calcsize(order + number)))
+            file.seek(count * size, io.SEEK_CUR)
+            (offset,) = struct.unpack(order + link, file.read(struct.calcsize(order + link)))
+    except (struct.error, OSError, OverflowError, ValueError):
+        return
+    finally:
+        file.seek(0)
+    if offset:
+        message = (
+            "a TIFF whose directories lead back to themselves"
+            if offset in seen
+            else f"a TIFF of more than {MOST_DIRECTORIES} directories"
+        )
+        raise DamagedError(message)
 
 
 def usable_exif(block: bytes, notes: list[str]) -> bytes | None:

@@ -1,5 +1,6 @@
 """JPEG pictures: segments walked by hand, so that nothing that a camera wrote into them is lost; pixels from Pillow."""
 
+import io
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -64,14 +65,27 @@ def read_jpeg(file: BinaryIO) -> Content:
     """Read a JPEG with every segment that tells something."""
     jpeg_shape(file)
     segments = list(_jpeg_segments(file))
-    if b"\xff\xd9" not in file.read():
+    scan = file.read()
+    if b"\xff\xd9" not in scan:
         # The decoder would fill what is missing with grey.
         message = "a JPEG cut short (it has no end)"
         raise DamagedError(message)
     notes: list[str] = []
-    pixels = from_pillow(file, "JPEG", notes)
+    pixels = from_pillow(io.BytesIO(_bare(segments, scan)), "JPEG", notes)
     exif, tags, blocks = _told(segments)
     return Content(pixels, usable_exif(exif, notes), tags, notes, blocks)
+
+
+def _bare(segments: list[tuple[int, bytes]], scan: bytes) -> bytes:
+    """Leave out what tells nothing of the pixels: Pillow refuses whole pictures for a broken note in them."""
+    needed = [(marker, content) for marker, content in segments if _decides(marker, content)]
+    written = (bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content for marker, content in needed)
+    return b"\xff\xd8" + b"".join(written) + scan
+
+
+def _decides(marker: int, content: bytes) -> bool:
+    """Whether a segment decides on the pixels: all but comments and notes, of which Adobe's names the colours."""
+    return marker != 0xFE and (not 0xE0 <= marker <= 0xEF or content.startswith((_JFIF, b"Adobe")))
 
 
 def _told(segments: list[tuple[int, bytes]]) -> tuple[bytes, dict[str, str], dict[str, bytes]]:

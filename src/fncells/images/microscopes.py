@@ -5,7 +5,6 @@ Nothing of this is imported before such a file is met: the extra ``microscopes``
 
 import contextlib
 import importlib
-import logging
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fncells.errors import MissingExtraError
-from fncells.images.picture import Content, DamagedError, Pixels, checked_shape
+from fncells.images.picture import Content, DamagedError, Pixels, checked_shape, silenced
 from fncells.images.planes import Plane, said_of, taken_of
 from fncells.images.png import eight_or_sixteen
 
@@ -92,22 +91,8 @@ def _opened(path: Path, kind: str) -> Iterator[Any]:
         package = form.plugin.replace("_", "-")
         message = f"a {kind} file ({form.maker}), which needs a further plugin of bioio"
         raise DamagedError(message, f"install it with: pip install bioio {package}") from error
-    with _silenced("bioio", "bioio_base", form.plugin):
+    with silenced("bioio", "bioio_base", form.plugin):
         yield library.BioImage(path, reader=plugin.Reader)
-
-
-@contextlib.contextmanager
-def _silenced(*names: str) -> Iterator[None]:
-    """Keep the libraries from telling on standard error, with tracebacks, of everything optional that a file lacks."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL + 1)
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _choose_scene(image: Any, plane: Plane, notes: list[str]) -> None:

@@ -1,8 +1,10 @@
 """The value that a picture is, and what is refused whatever the format."""
 
+import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,7 +13,17 @@ from numpy.typing import NDArray
 
 from fncells.errors import InputError
 
-__all__ = ["MOST_PIXELS", "Content", "DamagedError", "Picture", "PixelSize", "Pixels", "checked_shape", "decoded_text"]
+__all__ = [
+    "MOST_PIXELS",
+    "Content",
+    "DamagedError",
+    "Picture",
+    "PixelSize",
+    "Pixels",
+    "checked_shape",
+    "decoded_text",
+    "silenced",
+]
 
 Pixels = NDArray[np.uint8 | np.uint16]
 
@@ -116,6 +128,20 @@ def _memory() -> float:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):
         return math.inf
+
+
+@contextmanager
+def silenced(*names: str) -> Iterator[None]:
+    """Keep libraries from telling on standard error of everything that a file lacks or has wrong; we say what matters."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def decoded_text(raw: bytes) -> str:

@@ -13,7 +13,7 @@ from fncells.images.calibration import pixel_size
 from fncells.images.directories import exif_tags
 from fncells.images.jpeg import jpeg_shape, read_jpeg
 from fncells.images.microscopes import microscope_of, microscope_shape, read_microscope
-from fncells.images.picture import Content, DamagedError, Picture
+from fncells.images.picture import Content, DamagedError, Picture, silenced
 from fncells.images.planes import Plane, taken_of
 from fncells.images.png import PNG, png_shape, read_png
 from fncells.images.tiff import read_tiff, tiff_shape
@@ -127,7 +127,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
 def _refusing(path: Path, kind: str) -> Iterator[None]:
     """Turn whatever a library raises on a broken file into one line for the user, and let no warning of a library escape."""
     expected = _A_PICTURE if kind in _SHAPES else f"a picture in {kind}"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), silenced("tifffile", "PIL"):
         warnings.simplefilter("ignore")
         try:
             yield

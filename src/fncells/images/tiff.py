@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from fncells.images import vendors
-from fncells.images.directories import exif_tags, packed_exif
+from fncells.images.directories import check_chain, exif_tags, packed_exif
 from fncells.images.picture import Content, DamagedError, Pixels, checked_shape
 from fncells.images.pillow import from_pillow
 from fncells.images.planes import Plane, said_of, taken_of
@@ -57,7 +57,7 @@ class _Scene:
 
 def tiff_shape(file: BinaryIO) -> tuple[int, int]:
     """Give height and width of the picture that is read where none is chosen."""
-    with tifffile.TiffFile(file, _multifile=False) as tiff:
+    with _opened(file) as tiff:
         page = _scenes(tiff)[0].page
         return checked_shape(page.imagelength, page.imagewidth)
 
@@ -65,7 +65,7 @@ def tiff_shape(file: BinaryIO) -> tuple[int, int]:
 def read_tiff(file: BinaryIO, plane: Plane) -> Content:
     """Read one picture of a TIFF."""
     notes: list[str] = []
-    with tifffile.TiffFile(file, _multifile=False) as tiff:
+    with _opened(file) as tiff:
         scenes = _scenes(tiff)
         number = 1 if plane.scene is None else plane.scene
         if number > len(scenes):
@@ -87,6 +87,16 @@ def read_tiff(file: BinaryIO, plane: Plane) -> Content:
         if len(scene.pages) > indices[0] and (own := _page(scene, indices[0])).offset != page.offset:
             tags |= _own_tags(file, tiff, own.offset, exif)
         return Content(pixels, exif, tags, notes, {})
+
+
+def _opened(file: BinaryIO) -> tifffile.TiffFile:
+    """Open a TIFF without the other files of its set, and as a plain one where it only pretends to be an LSM."""
+    check_chain(file)
+    try:
+        return tifffile.TiffFile(file, _multifile=False)
+    except IndexError:
+        file.seek(0)
+        return tifffile.TiffFile(file, _multifile=False, is_lsm=False)
 
 
 def _scenes(tiff: tifffile.TiffFile) -> list[_Scene]:
@@ -235,7 +245,9 @@ def _decoded(
         _check_strips(page)
     try:
         array = page.asarray()
-    except Exception as error:  # a compression that tifffile does not know without its companion
+    except ValueError as error:
+        if "COMPRESSION" not in str(error):  # it knows the compression, and the data are broken
+            raise
         if channel is not None:
             raise _lacking(_keyframe(page), error) from error
         return _decoded_elsewhere(tiff, page, notes, error)
