@@ -33,6 +33,7 @@ def tags_text(picture: Picture) -> str:
 
     Examples
     --------
+    >>> import numpy as np
     >>> picture = Picture("a.png", np.zeros((1, 1), np.uint8), tags={"Exif.Image.Make": "NIKON"})
     >>> tags_text(picture)
     'KEY\tVALUE\nExif.Image.Make\tNIKON\n'

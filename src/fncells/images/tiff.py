@@ -246,7 +246,7 @@ def _decoded(
     try:
         array = page.asarray()
     except ValueError as error:
-        if "COMPRESSION" not in str(error):  # it knows the compression, and the data are broken
+        if "imagecodecs" not in str(error):  # it knows the compression, and the data are broken
             raise
         if channel is not None:
             raise _lacking(_keyframe(page), error) from error
