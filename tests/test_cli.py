@@ -295,3 +295,15 @@ def test_from_a_lab_folder_to_scores(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (counted["counted"], counted["failed"]) == (6, 1)
     assert (tmp_path / "counts" / "report.html").exists()
     assert told("check", str(test / "ground_truths" / "masks"))["serious"] == 0
+
+
+def test_a_rule_for_names_and_a_channel_are_options_of_build_and_count(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("build", "count"):
+        assert run([command, "--help"]) == 0
+        shown = capsys.readouterr().out
+        for option in ("--name-pattern", "--channel", "--z", "--time", "--scene", "--page"):
+            assert option in shown
+    assert run(["build", "lab", "archive", "--name-pattern", "("]) == 2
+    assert "name pattern: expected a regular expression" in capsys.readouterr().err
+    assert run(["count", "lab", "--out", "counts", "--z", "mean"]) == 2
+    assert "expected a number from 1, or max" in capsys.readouterr().err

@@ -16,12 +16,14 @@ import onnx
 import openpyxl
 import pandas as pd
 import pytest
+import tifffile
 from onnx import TensorProto, helper
 
 from fncells import counting, files
 from fncells.counting import CountSettings, count, predict
 from fncells.errors import FncellsError, InputError
 from fncells.formats import CODECS, read_annotations
+from fncells.images import Plane
 from fncells.separation import SeparationSettings
 
 SIZE = 64
@@ -594,3 +596,28 @@ def test_a_picture_that_was_moved_away_after_it_was_counted_stays_counted(tmp_pa
     via = json.loads((tmp_path / "out" / "cells.via.json").read_text(encoding="utf-8"))
     assert [entry["size"] for entry in via.values()] == [-1]
     assert (tmp_path / "out" / "fncells-run.json").exists()
+
+
+# --- names and planes of other labs
+
+
+def test_a_labs_own_names_and_a_chosen_channel(tmp_path):
+    place = tmp_path / "in"
+    place.mkdir()
+    for animal in range(2):
+        stack = np.stack([squares(), squares((5, 5), (30, 30))]).astype(np.uint8)
+        options = {"ome": True, "photometric": "minisblack", "metadata": {"axes": "CYX"}}
+        tifffile.imwrite(place / f"ko{animal}-CA1.tif", stack, **options)
+    rule = r"(?P<animal>ko\d+)-(?P<area>\w+)"
+    settings = CountSettings(name_pattern=rule, plane=Plane(channel="2"))
+    assert run(place, tmp_path / "out", settings).n_cells == 4
+    counts = table(tmp_path / "out" / "counts.csv")
+    assert counts["animal"].tolist() == ["ko0", "ko1"]
+    assert counts["area"].tolist() == ["CA1", "CA1"]
+    assert "channel 2 was taken" in counts["notes"][0]
+    record = json.loads((tmp_path / "out" / "fncells-run.json").read_text())["settings"]
+    assert (record["name_pattern"], record["plane"]) == (rule, {"channel": "2"})
+    # Another channel is another result, in the same folder too.
+    assert run(place, tmp_path / "out", CountSettings(plane=Plane(channel="1"))).n_cells == 0
+    with pytest.raises(InputError, match="name pattern"):
+        CountSettings(name_pattern="no group")

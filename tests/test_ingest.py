@@ -28,7 +28,7 @@ from fncells.archive import Archive, read_index
 from fncells.cells import AnnotatedImage
 from fncells.errors import FncellsError, InputError, MissingExtraError
 from fncells.formats import CODECS, read_annotations, write_annotations
-from fncells.images import read_picture
+from fncells.images import Plane, read_picture
 from fncells.ingest import BuildSettings, Key, build, split
 from fncells.names import slice_key
 from fncells.truths import PARTITION_TRUTHS, PICTURE_TRUTHS, truth_path
@@ -147,7 +147,7 @@ def test_the_archive_has_the_published_layout(built):
     for (collection, _), (name, partition) in placed(archive).items():
         stem = name.removesuffix(".png")
         place = f"{collection}/{partition}"
-        expected |= {f"{place}/images/{stem}.png", f"{place}/metadata/{stem}.txt"}
+        expected |= {f"{place}/images/{stem}.png", f"{place}/metadata/{stem}.txt", f"{place}/metadata/{stem}.json"}
         if partition != "unlabelled":
             truths = f"{place}/ground_truths"
             expected |= {f"{truths}/masks/{stem}.png", f"{truths}/labels/{stem}.png", f"{truths}/rle/{stem}.json"}
@@ -226,7 +226,7 @@ def test_the_index_tells_what_names_metadata_and_pictures_tell(built):
     told = row.drop(["image_name", "partition"]).to_dict()
     assert told.pop("sha256") == hashlib.sha256((raw / "raw/green/Mar2bS1C3R1_LHl_200x_g.TIF").read_bytes()).hexdigest()
     missing = {name for name, value in told.items() if value is None or value != value or str(value) == "<NA>"}
-    assert missing == {"marker", "structure", "region"}
+    assert missing == {"marker", "structure", "region", "camera", "taken"}
     assert {name: value for name, value in told.items() if name not in missing} == {
         "original_name": "Mar2bS1C3R1_LHl_200x_g.TIF",
         "dataset": "green",
@@ -413,8 +413,8 @@ def test_a_picture_that_cannot_be_opened_or_changes_in_the_work_fails(built, tmp
             raise PermissionError(13, "Permission denied")
         return hash_of(path)
 
-    def reading(path, name):
-        picture = read(path, name)
+    def reading(path, name, plane):
+        picture = read(path, name, plane)
         if path == vanishing:
             path.unlink()
         if path == changing:
@@ -662,7 +662,7 @@ def test_what_has_not_changed_is_told_without_reading_it_again(lab, monkeypatch)
     assert build(raw, archive, BuildSettings(workers=2)) == first
 
 
-@pytest.mark.parametrize("change", ["raw", "metadata", "annotations", "archive", "seed", "checksums"])
+@pytest.mark.parametrize("change", ["raw", "metadata", "annotations", "archive", "checksums", "seed", "plane", "pattern"])
 def test_any_change_is_seen(lab, change, monkeypatch):
     raw, archive = lab
     build(raw, archive)
@@ -678,7 +678,8 @@ def test_any_change_is_seen(lab, change, monkeypatch):
     gathered = []
     gather = ingest._gather
     monkeypatch.setattr(ingest, "_gather", lambda *arguments: gathered.append(1) or gather(*arguments))
-    build(raw, archive, BuildSettings(seed=11 if change == "seed" else 10))
+    changed = {"seed": {"seed": 11}, "plane": {"plane": Plane(page=1)}, "pattern": {"name_pattern": "(?P<animal>.*)"}}
+    build(raw, archive, BuildSettings(**changed.get(change, {})))
     assert gathered
 
 
@@ -945,3 +946,73 @@ def test_real_pictures(tmp_path):
     assert index.loc["RT353S2C1R5_r1.JPG", "width"] == 2272
     # Its 300 dpi are a print setting.
     assert index["pixel_size_um"].isna().all()
+
+
+# Names, planes and metadata of other labs
+
+
+def put_stacks(root, name="WT-{}_sl1_CA1_{}.tif"):
+    """A lab with names of its own, whose pictures are stacks of three channels, and metadata in CSV."""
+    for collection, filter_name in (("green", "gfp"), ("red", "dsred")):
+        for animal in range(4):
+            path = root / "raw" / collection / name.format(animal, filter_name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(animal).integers(0, 65536, (3, HEIGHT, WIDTH), dtype=np.uint16)
+            metadata = {"axes": "CYX", "PhysicalSizeX": 0.5, "Channel": {"Name": ["DAPI", "GFP", "dsRed"]}}
+            camera = [(271, 2, None, "Andor", True), (306, 2, None, "2021:05:03 10:20:30", True)]
+            tifffile.imwrite(path, pixels, ome=True, photometric="minisblack", metadata=metadata, extratags=camera)
+    (root / "metadata.csv").write_text("original_name,dataset,treatment\n" + f"{name.format(0, 'gfp')},green,saline\n")
+    outlines = {name.format(animal, "gfp"): [SQUARE] for animal in range(4)}
+    put_outlines(root / "annotations" / "green.csv", outlines)
+    return root
+
+
+OWN_NAMES = r"(?P<animal>WT-\d+)_sl(?P<sample>\d+)_(?P<area>[^_]+)_.*"
+
+
+def test_a_lab_with_its_own_names_and_stacks_builds_with_its_own_rule_and_channel(tmp_path):
+    raw, archive = put_stacks(tmp_path / "lab"), tmp_path / "archive"
+    settings = BuildSettings(name_pattern=OWN_NAMES, plane=Plane(channel="GFP"), test_share=0.5)
+    summary = build(raw, archive, settings)
+    assert (summary.converted, summary.failed) == (8, ())
+    index = read_index(archive / "metadata_v2.xlsx")
+    assert sorted(set(index["animal"])) == ["WT-0", "WT-1", "WT-2", "WT-3"]
+    assert set(index["sample"]) == {1}
+    assert set(index["area"]) == {"CA1"}
+    assert index["double_marked"].all()
+    assert set(index["camera"]) == {"Andor"}
+    assert set(index["taken"]) == {"2021-05-03T10:20:30"}
+    assert set(index["pixel_size_source"]) == {"OME"}
+    assert index["treatment"].dropna().tolist() == ["saline"]
+    row = index[index["original_name"] == "WT-2_sl1_CA1_gfp.tif"].iloc[0]
+    place = archive / "green" / row["partition"]
+    raw_pixels = tifffile.imread(raw / "raw" / "green" / "WT-2_sl1_CA1_gfp.tif")
+    np.testing.assert_array_equal(read_picture(place / "images" / row["image_name"]).pixels, raw_pixels[1])
+    sidecar = json.loads((place / "metadata" / row["image_name"]).with_suffix(".json").read_text())
+    assert (sidecar["camera"], sidecar["pixel_size"]) == ("Andor", {"um": 0.5, "source": "OME"})
+    assert sidecar["notes"][0] == "the file holds 3 channels (DAPI, GFP, dsRed); channel 2 was taken"
+    record = json.loads((archive / "fncells-run.json").read_text())["settings"]
+    assert (record["name_pattern"], record["plane"]) == (OWN_NAMES, {"channel": "GFP"})
+    # The same again does nothing; another channel makes other pictures.
+    assert build(raw, archive, settings).converted == 0
+    assert build(raw, archive, BuildSettings(name_pattern=OWN_NAMES, plane=Plane(channel="3"))).converted == 8
+
+
+def test_a_name_that_does_not_fit_the_rule_is_said_and_nothing_is_guessed(tmp_path):
+    raw = put_stacks(tmp_path / "lab", name="Mar{}bS1C1R1_LHl_200x_{}.tif")
+    summary = build(raw, tmp_path / "archive", BuildSettings(name_pattern=OWN_NAMES))
+    assert sum("does not fit the name pattern" in line for line in summary.warnings) == 8
+    assert read_index(tmp_path / "archive" / "metadata_v2.xlsx")["animal"].isna().all()
+    with pytest.raises(InputError, match="name pattern: expected a regular expression"):
+        BuildSettings(name_pattern="(")
+
+
+def test_a_makers_file_without_the_extra_fails_alone(tmp_path, monkeypatch):
+    raw = put_stacks(tmp_path / "lab")
+    (raw / "raw" / "green" / "WT-9_sl1_CA1_gfp.nd2").write_bytes(b"anything")
+    monkeypatch.setitem(sys.modules, "bioio", None)
+    summary = build(raw, tmp_path / "archive", BuildSettings(name_pattern=OWN_NAMES))
+    assert summary.converted == 8
+    [(name, reason)] = summary.failed
+    assert name == "green/WT-9_sl1_CA1_gfp.nd2"
+    assert reason.endswith('needs an optional part of fncells; install it with: pip install "fncells[microscopes]"')

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fncells.names import Specimen, format_name, parse_name, slice_key
+from fncells.errors import InputError
+from fncells.names import NamePattern, Specimen, format_name, parse_name, slice_key
 
 KNOWN = Specimen(
     species="mouse",
@@ -120,6 +122,8 @@ def test_double_marked_pictures_share_a_slice(specimen, other):
         ("Mar7S1C3R1_LHr_200x", "Marvin7S1C3R1_LHr_200x_g", True),
         ("slice 12_g.tif", "slice_12_R.jpg", True),
         ("39_y", "39", True),
+        ("RT9_SuCuRu_g1", "RT9_SuCuRu_r1.JPG", True),
+        ("RT9_SuCuRu_g1", "RT9_SuCuRu_g2", False),
         ("Mar38S1C3R1_LHr_g", "Mar38S1C3R1_LHl_g", False),
         ("Mar38S1C3R1_LHr_g", "Mar38S1C3R2_LHr_g", False),
         ("RT353S2C1R5_r1", "RT353S2C1R5_r2", False),
@@ -148,14 +152,102 @@ def test_the_rule_of_the_paper_is_what_is_written():
     assert format_name(Specimen()) == "u"
 
 
-def test_all_real_names():
+def real_names():
     folder = os.environ.get("FNCELLS_DATA")
     if not folder:
         if os.environ.get("FNCELLS_REQUIRE_DATA"):
             pytest.fail("FNCELLS_DATA is not set")
         pytest.skip("FNCELLS_DATA is not set: the real names are not here")
     with (Path(folder) / "fnc" / "v1_yellow_index.csv").open(newline="") as file:
-        names = [row["original_name"] for row in csv.DictReader(file)]
+        return [row["original_name"] for row in csv.DictReader(file)]
+
+
+def test_every_part_of_every_real_name_is_understood_or_said_to_be_unknown():
+    """Put together again, what was read is all that the name says: nothing was passed over, nothing made up."""
+    bare = 0
+    for name in real_names():
+        specimen = parse_name(name)
+        stem = re.sub(r"(\.(png|tiff?))+$", "", name)
+        if specimen.animal is None:
+            # A number and a letter: only the collection is known, and everything else is said not to be.
+            assert re.fullmatch(r"[0-9]+_y", stem)
+            assert specimen == Specimen(collection="yellow")
+            bare += 1
+            continue
+        place = f"S{specimen.sample}C{specimen.column}R{specimen.row}"
+        written = (specimen.animal, place, specimen.area + specimen.side, specimen.zoom, specimen.collection[0])
+        spelt = stem.replace("_20_", "_200x_").removesuffix("_o") + ("_y" if stem.endswith("_o") else "")
+        assert "".join(written).lower() == spelt.replace("_", "").lower(), name
+        assert (specimen.species, specimen.region) == ("mouse", None)
+    assert bare == 3
+
+
+LAB = NamePattern(
+    r"(?P<animal>[A-Z]+-[0-9]+)_sl(?P<sample>[0-9]+|x)_(?P<area>[A-Z0-9]+)-(?P<side>left|right)_(?P<collection>red|g)"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "specimen"),
+    [
+        ("WT-12_sl3_CA1-left_red.tif", Specimen(animal="WT-12", sample=3, area="CA1", side="l", collection="red")),
+        ("sub/wt-12_slx_ca1-RIGHT_G.ome.tif", Specimen()),
+        ("sub\\WT-12_slx_CA1-Right_G.nd2", Specimen(animal="WT-12", area="CA1", side="r", collection="green")),
+        ("Mar22bS1C2R1_VLPAGl_200x_y.TIF", Specimen()),
+        ("WT-12_sl3_CA1-left_red_copy.tif", Specimen()),
+        ("", Specimen()),
+    ],
+)
+def test_a_labs_own_rule_holds_alone(name, specimen):
+    assert parse_name(name, LAB) == specimen
+
+
+def test_a_rule_may_speak_of_folders_and_of_every_field():
+    rule = NamePattern(
+        r"(?P<species>[^/]+)/(?P<animal>[^/]+)/(?P<sample>\d+)-(?P<column>\d+)-(?P<row>\w+) "
+        r"(?P<zoom>\d+x) (?P<region>\w)( (?P<area>.*))?"
+    )
+    assert parse_name("Rat/R 7/1-2-u 20x a.tif", rule) == Specimen("rat", "R 7", 1, 2, None, zoom="20x", region="a")
+
+
+def test_slices_by_a_labs_own_rule():
+    twin = slice_key("WT-12_sl3_CA1-left_g.tif", LAB)
+    assert slice_key("wt-12_SL3_CA1-LEFT_red.nd2", LAB) == twin
+    for other in ("WT-12_sl4_CA1-left_g.tif", "WT-13_sl3_CA1-left_g.tif", "WT-12_sl3_CA1-right_g.tif"):
+        assert slice_key(other, LAB) != twin
+    # Without a place on the slides the name itself is the key, but for the collection: no two fields of an animal are one.
+    animal = NamePattern(r"(?P<animal>[a-z]+[0-9]+)_f[0-9]+_(?P<collection>[a-z]+)")
+    assert slice_key("wt1_f1_dapi", animal) == slice_key("WT1_f1_GFP.tif", animal) != slice_key("wt1_f2_dapi", animal)
+    assert slice_key("no such name.tif", LAB) == slice_key("No such  NAME", LAB)
+    bare = NamePattern(r"(?P<animal>[a-z]+)[0-9]*")
+    assert slice_key("wt1", bare) != slice_key("wt2", bare)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("(?P<animal>[a-z]+", r"name pattern: expected a regular expression, found .*unterminated subpattern"),
+        (
+            "(?P<mouse>[a-z]+)",
+            r"expected named groups out of species, animal, .*found the group 'mouse'; write it like",
+        ),
+        ("[a-z]+", "found no named group"),
+        ("(?P<animal>a{99999999999999999999})", "expected a regular expression"),
+    ],
+)
+def test_a_rule_that_cannot_be_used_is_refused(text, words):
+    with pytest.raises(InputError, match=words):
+        NamePattern(text)
+
+
+@given(st.text())
+def test_no_text_at_all_is_an_error_for_a_labs_own_rule(name):
+    assert isinstance(parse_name(name, LAB), Specimen)
+    assert isinstance(slice_key(name, LAB), str)
+
+
+def test_all_real_names():
+    names = real_names()
     read = [parse_name(name) for name in names]
     assert len(read) == 283
     assert {specimen.collection for specimen in read} == {"yellow"}

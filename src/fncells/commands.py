@@ -19,6 +19,7 @@ from fncells.cleaning import CleanSettings
 from fncells.counting import CountSettings, CountSummary
 from fncells.errors import InputError
 from fncells.evaluation import EvaluateSettings
+from fncells.images import Plane
 from fncells.ingest import BuildSettings
 
 __all__ = [
@@ -73,6 +74,7 @@ class Common:
 
 _AS_USUAL = Common()
 _FLAT = Parameter(name="*")
+_FLAT(Plane)  # within the settings of build and count: --channel rather than --plane.channel
 
 
 def demo(
@@ -157,7 +159,7 @@ def build(
     Parameters
     ----------
     raw
-        Folder with raw/<collection>/, annotations/ and metadata.xlsx.
+        Folder with raw/COLLECTION/, annotations/ and metadata.xlsx.
     archive
         The archive to make. Numbers and partitions once given never change.
     settings

@@ -16,7 +16,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol
@@ -35,11 +35,11 @@ from fncells.files import Source
 from fncells.formats import CODECS, write_annotations
 from fncells.formats.pictures import FILE_SIZE
 from fncells.formats.rasters import write_raster
-from fncells.images import Picture, PixelSize, read_picture
+from fncells.images import Picture, PixelSize, Plane, read_picture
 from fncells.inference import Model
 from fncells.ledger import LEDGER_NAME, Ledger
 from fncells.measure import measure_cells
-from fncells.names import parse_name
+from fncells.names import NamePattern, Specimen, parse_name
 from fncells.overlay import overlay
 from fncells.predictions import Prediction, Predictions
 from fncells.published import LEVELS, TABLE_1
@@ -104,6 +104,11 @@ class CountSettings:
         Pictures worked on at the same time. The results do not depend on it.
     overlays
         Whether pictures with the cells outlined are written.
+    name_pattern
+        The rule of the file names where it is not that of the collections: a regular expression whose named groups are
+        species, animal, sample, column, row, area, side, zoom, collection, region (see docs/pictures.md).
+    plane
+        Which picture to take of files that hold several.
     """
 
     model: Path | None = None
@@ -112,6 +117,8 @@ class CountSettings:
     predictions: Path | None = None
     workers: int = 1
     overlays: bool = True
+    name_pattern: str | None = None
+    plane: Plane = field(default_factory=Plane)
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
@@ -123,6 +130,8 @@ class CountSettings:
             raise InputError("workers", expected="1 or more", found=found)
         if self.model is not None and self.predictions is not None:
             raise InputError("model", expected="a model or predictions", found="both", advice="leave one out")
+        if self.name_pattern is not None:
+            NamePattern(self.name_pattern)
 
 
 @dataclass(frozen=True)
@@ -208,7 +217,7 @@ def count(
         (out / files.RECORD_NAME).unlink(missing_ok=True)
         artefacts = _Artefacts(out, ledger)
         results = _results(plan, engine, ledger, artefacts)
-        summary = CountSummary(out, _picture_counts(plan, results), engine.model_sha256)
+        summary = CountSummary(out, _picture_counts(plan, results, settings.name_pattern), engine.model_sha256)
         found = {name: result.finding["measures"] for name, result in results.items() if result.finding is not None}
         write_tables(out, summary.pictures, found, engine.model_sha256)
         write_annotations(out / "cells.via.json", _images(plan, results, ledger), "via")
@@ -268,7 +277,7 @@ def predict(
         place.unlink()
     else:
         _write_record(out, "predict", plan, results, engine, {"format": to})
-    return CountSummary(out, _picture_counts(plan, results), engine.model_sha256)
+    return CountSummary(out, _picture_counts(plan, results, settings.name_pattern), engine.model_sha256)
 
 
 # --------------------------------------------------------------------------------------------------------------- the plan
@@ -393,13 +402,16 @@ class _Engine:
         sha256, origin = files.sha256(source.path), _told(prediction) if prediction else None
         separation = None if self.separation is None else asdict(self.separation)
         detection = [self.model_sha256, self.settings.diameter, separation]
-        digest = _digest([fncells.__version__, sha256, origin, detection, self.settings.pixel_size])
+        plane = self.settings.plane.as_dict()
+        digest = _digest(
+            [fncells.__version__, sha256, origin, detection, self.settings.pixel_size, *([plane] if plane else [])]
+        )
         return _Basis(sha256, origin, digest)
 
     def look(self, task: _Task) -> _Result:
         """Find the cells of a picture and draw what is to be drawn; whatever is wrong with it stays with it."""
         try:
-            picture = read_picture(task.source.path, task.source.name)
+            picture = read_picture(task.source.path, task.source.name, self.settings.plane)
             finding = task.known or self._finding(picture, task)
             return _Result(finding, self._artefacts(picture, finding))
         except Exception as error:
@@ -692,16 +704,17 @@ def _size_of(path: Path) -> dict[str, object]:
 # ---------------------------------------------------------------------------------------------------------------- the rows
 
 
-def _picture_counts(plan: _Plan, results: Mapping[str, _Result]) -> tuple[PictureCount, ...]:
+def _picture_counts(plan: _Plan, results: Mapping[str, _Result], rule: str | None) -> tuple[PictureCount, ...]:
+    pattern = None if rule is None else NamePattern(rule)
     counts = [
-        PictureCount(name, "failed", reason=why, specimen=parse_name(name)) for name, why in plan.hopeless.items()
+        PictureCount(name, "failed", reason=why, specimen=parse_name(name, pattern))
+        for name, why in plan.hopeless.items()
     ]
-    counts += [_picture_count(name, result) for name, result in results.items()]
+    counts += [_picture_count(name, result, parse_name(name, pattern)) for name, result in results.items()]
     return tuple(sorted(counts, key=lambda one: one.picture))
 
 
-def _picture_count(name: str, result: _Result) -> PictureCount:
-    specimen = parse_name(name)
+def _picture_count(name: str, result: _Result, specimen: Specimen) -> PictureCount:
     finding = result.finding
     if finding is None:
         return PictureCount(name, "failed", reason=result.reason, specimen=specimen)
@@ -754,6 +767,10 @@ def _write_record(
         "diameter": engine.settings.diameter,
         **more,
     }
+    if engine.settings.name_pattern is not None:
+        settings["name_pattern"] = engine.settings.name_pattern
+    if plane := engine.settings.plane.as_dict():
+        settings["plane"] = plane
     known = {name: result.basis for name, result in results.items() if result.basis is not None}
     if engine.separation is not None:
         settings["separation"] = asdict(engine.separation)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "MICROSCOPE_SUFFIXES",
     "PICTURE_SUFFIXES",
     "RECORD_NAME",
     "Source",
@@ -44,10 +45,12 @@ __all__ = [
 ]
 
 PICTURE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff"})
+MICROSCOPE_SUFFIXES = frozenset({".czi", ".dv", ".ims", ".lif", ".nd2", ".oib", ".oif", ".sldy", ".vsi", ".zvi"})
 RECORD_NAME = "fncells-run.json"
 
 _COMPRESSED = frozenset({".docx", ".gz", ".jpeg", ".jpg", ".pdf", ".png", ".xlsx", ".zip"})
 _TEMPORARY = ".fncells-tmp-"
+_ROWS_TO_COME = 1000  # of a sheet, for which its lists of choices hold as well
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
 _shown = {"progress": False}
 
@@ -121,10 +124,21 @@ def write_csv(path: Path, table: "pd.DataFrame") -> None:
     write_text(path, table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL))
 
 
-def write_workbook(path: Path, sheets: "Mapping[str, pd.DataFrame]") -> None:
+def write_workbook(
+    path: Path, sheets: "Mapping[str, pd.DataFrame]", choices: Mapping[str, Sequence[str]] | None = None
+) -> None:
     """Write tables as the sheets of an Excel workbook whose bytes depend on the tables alone.
 
     Texts stay texts: nothing that begins with ``=`` becomes a formula, and no address becomes a link.
+
+    Parameters
+    ----------
+    path
+        The workbook.
+    sheets
+        Tables by the names of their sheets.
+    choices
+        What the cells of a column may hold, by its name: they offer it as a list, also in rows that are added later.
     """
     import pandas as pd
 
@@ -137,6 +151,15 @@ def write_workbook(path: Path, sheets: "Mapping[str, pd.DataFrame]") -> None:
         for name, table in sheets.items():
             table.to_excel(writer, sheet_name=name, index=False, freeze_panes=(1, 0))
             writer.sheets[name].autofit()
+            for position, column in enumerate(table.columns):
+                if allowed := (choices or {}).get(str(column)):
+                    rule = {
+                        "validate": "list",
+                        "source": list(allowed),
+                        "error_title": str(column),
+                        "error_message": f"One of: {', '.join(allowed)}; or nothing.",
+                    }
+                    writer.sheets[name].data_validation(1, position, len(table) + _ROWS_TO_COME, position, rule)
 
 
 def write_zip(path: Path, members: Iterable[tuple[str, bytes | Path]], comment: bytes = b"") -> None:
@@ -213,7 +236,8 @@ def _sources(path: Path) -> Iterator[Source]:
         for found in path.rglob("*"):
             relative = found.relative_to(path)
             hidden = any(part.startswith(".") for part in relative.parts)
-            if found.suffix.lower() in PICTURE_SUFFIXES and not hidden and found.is_file():
+            known = found.suffix.lower() in PICTURE_SUFFIXES | MICROSCOPE_SUFFIXES
+            if known and not hidden and found.is_file():
                 yield Source(found, relative.as_posix())
     elif path.exists():
         yield Source(path, path.name)

@@ -26,27 +26,36 @@ from filelock import FileLock, Timeout
 import fncells
 from fncells import files
 from fncells.about import ABOUT_NAME, About, read_about
-from fncells.archive import (
-    INDEX_COLUMNS,
-    INDEX_NAME,
-    LABELLED,
-    PARTITIONS,
-    Archive,
-    Sample,
-    index_frame,
-    path_of,
-    read_index,
-    write_index,
-)
+from fncells.archive import Archive, Sample, path_of
 from fncells.cells import AnnotatedImage
 from fncells.croissant import CROISSANT_NAME, Distributed, write_croissant
 from fncells.datasheet import DATASHEET_NAME, write_datasheet
 from fncells.errors import FncellsError, InputError, MissingExtraError
 from fncells.formats import codec_named, find_annotations, recognise
 from fncells.formats.pictures import FILE_SIZE
-from fncells.images import Picture, PixelSize, read_picture, tags_text, write_png
+from fncells.images import (
+    Picture,
+    PixelSize,
+    Plane,
+    camera,
+    date_taken,
+    read_picture,
+    tags_json,
+    tags_text,
+    write_png,
+)
+from fncells.index import (
+    INDEX_COLUMNS,
+    INDEX_NAME,
+    INDEX_SUFFIXES,
+    LABELLED,
+    PARTITIONS,
+    index_frame,
+    read_index,
+    write_index,
+)
 from fncells.ledger import LEDGER_NAME, Ledger
-from fncells.names import parse_name, slice_key
+from fncells.names import NamePattern, parse_name, slice_key
 from fncells.truths import PARTITION_TRUTHS, PICTURE_TRUTHS, truth_path
 
 if TYPE_CHECKING:
@@ -78,9 +87,15 @@ class BuildSettings:
         Address of a Dask scheduler whose workers convert the pictures instead; they must see the folders under the same
         paths.
     metadata
-        The lab's metadata; None takes ``metadata.xlsx`` of the raw folder, if there.
+        The lab's metadata (.xlsx, .csv or .parquet); None takes ``metadata.xlsx`` of the raw folder, or .csv, or .parquet,
+        if there.
     annotations
         Annotation files or folders; none takes the CSV and JSON files in ``annotations/`` of the raw folder.
+    name_pattern
+        The rule of the file names where it is not that of the collections: a regular expression whose named groups are
+        species, animal, sample, column, row, area, side, zoom, collection, region (see docs/pictures.md).
+    plane
+        Which picture to take of files that hold several.
     """
 
     test_share: float = 0.25
@@ -90,6 +105,8 @@ class BuildSettings:
     scheduler: str | None = None
     metadata: Path | None = None
     annotations: tuple[Path, ...] = ()
+    name_pattern: str | None = None
+    plane: Plane = field(default_factory=Plane)
 
     def __post_init__(self) -> None:
         if not 0 <= self.test_share <= 1:
@@ -98,6 +115,8 @@ class BuildSettings:
             raise InputError("group", expected=" or ".join(GROUPS), found=repr(self.group))
         if self.workers < 1:
             raise InputError("workers", expected="1 or more", found=str(self.workers))
+        if self.name_pattern is not None:
+            NamePattern(self.name_pattern)
 
 
 @dataclass(frozen=True)
@@ -177,6 +196,8 @@ class _Lab:
     extra_columns: tuple[str, ...]
     about: About
     warnings: tuple[str, ...]
+    pattern: NamePattern | None = None
+    plane: Plane = field(default_factory=Plane)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,12 +211,14 @@ class _Job:
     archive: Path
     cells: AnnotatedImage | None
     pixel_size_um: float | None
+    plane: Plane = field(default_factory=Plane)
 
     @property
     def digest(self) -> str:
         """Digest of everything that the files of this picture depend on."""
         parts = [fncells.__version__, str(self.key), self.raw_digest, *map(str, self.place), str(self.pixel_size_um)]
         parts.append(_cells_digest(self.cells) if self.cells is not None else "unlabelled")
+        parts += map(str, sorted(self.plane.as_dict().items()))
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -287,7 +310,7 @@ class _Inputs:
 
 
 def _digest_inputs(raw: Path, pictures: Mapping[Key, Path], settings: BuildSettings) -> _Inputs:
-    metadata = settings.metadata or raw / "metadata.xlsx"
+    metadata = settings.metadata or _metadata_of(raw)
     annotations = settings.annotations or _annotation_files(raw / "annotations")
     others = [path for place in (metadata, raw / ABOUT_NAME, *annotations) for path in _files_at(place)]
     with ThreadPoolExecutor(settings.workers) as threads:
@@ -295,8 +318,8 @@ def _digest_inputs(raw: Path, pictures: Mapping[Key, Path], settings: BuildSetti
         told = [(str(path), _try_sha256(path)) for path in others]
     if any(isinstance(digest, OSError) for digest in (*digests.values(), *(digest for _, digest in told))):
         return _Inputs(digests, None)
-    drawn = (settings.test_share, settings.seed, settings.group)
-    parts = [fncells.__version__, drawn, [(*key, digest) for key, digest in digests.items()], told]
+    chosen = (settings.test_share, settings.seed, settings.group, settings.name_pattern, settings.plane.as_dict())
+    parts = [fncells.__version__, chosen, [(*key, digest) for key, digest in digests.items()], told]
     return _Inputs(digests, hashlib.sha256(json.dumps(parts).encode()).hexdigest())
 
 
@@ -401,7 +424,9 @@ def _build(lab: _Lab, inputs: _Inputs, archive: Path, settings: BuildSettings, l
     _write_partitions(archive, lab, shown, outcome, ledger)
     _write_index(archive, lab, shown, outcome, kept)
     _remove_strays(archive, reserved | places, shown)
-    recorded = {"test_share": settings.test_share, "seed": settings.seed, "group": settings.group}
+    recorded: dict[str, object] = {"test_share": settings.test_share, "seed": settings.seed, "group": settings.group}
+    recorded |= {"name_pattern": settings.name_pattern} if settings.name_pattern is not None else {}
+    recorded |= {"plane": settings.plane.as_dict()} if settings.plane.as_dict() else {}
     raw_inputs = {f"raw/{key}": digest for key, digest in outcome.digests.items()}
     files.write_record(archive, "build", recorded, {**lab.inputs, **raw_inputs})
     if shown:
@@ -445,7 +470,7 @@ def _find_pictures(raw: Path, archive: Path) -> dict[Key, Path]:
         if not key.name.isprintable():
             raise InputError(path, expected="a file name of printable characters", found="others", advice="rename it")
     if not found:
-        suffixes = " ".join(sorted(files.PICTURE_SUFFIXES))
+        suffixes = " ".join(sorted(files.PICTURE_SUFFIXES | files.MICROSCOPE_SUFFIXES))
         raise InputError(root, expected=f"folders of pictures ({suffixes}), one a collection", found="no picture")
     return found
 
@@ -456,7 +481,7 @@ def _gather(raw: Path, pictures: Mapping[Key, Path], settings: BuildSettings) ->
     warnings: list[str] = []
     rows: dict[Key, Mapping[str, Any]] = {}
     extra: tuple[str, ...] = ()
-    metadata = settings.metadata or raw / "metadata.xlsx"
+    metadata = settings.metadata or _metadata_of(raw)
     if settings.metadata is not None or metadata.exists():
         table = read_index(metadata)
         extra = tuple(name for name in table.columns if name not in INDEX_COLUMNS)
@@ -487,7 +512,12 @@ def _gather(raw: Path, pictures: Mapping[Key, Path], settings: BuildSettings) ->
     about = read_about(raw / ABOUT_NAME) if (raw / ABOUT_NAME).exists() else About()
     if (raw / ABOUT_NAME).exists():
         inputs[ABOUT_NAME] = files.sha256(raw / ABOUT_NAME)
-    return _Lab(pictures, rows, cells, broken, inputs, extra, about, tuple(warnings))
+    pattern = None if settings.name_pattern is None else NamePattern(settings.name_pattern)
+    if pattern is not None:
+        warnings += [
+            f"{key}: its name does not fit the name pattern" for key in pictures if pattern.match(key.name) is None
+        ]
+    return _Lab(pictures, rows, cells, broken, inputs, extra, about, tuple(warnings), pattern, settings.plane)
 
 
 def _marked(image: AnnotatedImage, marker: str | None) -> AnnotatedImage:
@@ -496,6 +526,11 @@ def _marked(image: AnnotatedImage, marker: str | None) -> AnnotatedImage:
         return image
     cells = (cell if cell.marker is not None else replace(cell, marker=marker) for cell in image.cells)
     return replace(image, cells=tuple(cells))
+
+
+def _metadata_of(raw: Path) -> Path:
+    paths = [raw / f"metadata{suffix}" for suffix in INDEX_SUFFIXES]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def _annotation_files(folder: Path) -> list[Path]:
@@ -588,7 +623,7 @@ def _spellings(name: str) -> tuple[str, str, str, str]:
 
 def _without_suffix(path: str) -> str:
     suffix = PurePosixPath(path).suffix
-    return path.removesuffix(suffix) if suffix in files.PICTURE_SUFFIXES else path
+    return path.removesuffix(suffix) if suffix in files.PICTURE_SUFFIXES | files.MICROSCOPE_SUFFIXES else path
 
 
 # Numbers and partitions
@@ -646,14 +681,14 @@ def _plan(lab: _Lab, reserved: Mapping[Key, Place], settings: BuildSettings) -> 
 
 
 def _groups(keys: Iterable[Key], lab: _Lab, group: str) -> dict[Key, str]:
-    slices = {key: slice_key(key.name) for key in sorted(keys)}
+    slices = {key: slice_key(key.name, lab.pattern) for key in sorted(keys)}
     if group == "slice":
         return slices
     # The animal of a slice is that of any of its pictures, so that a slice stays whole in any case.
     animals: dict[str, str] = {}
     for key, name in slices.items():
         said = _value(lab.rows, key, "animal")
-        animal = str(said).lower() if said else parse_name(key.name).animal_key
+        animal = str(said).lower() if said else parse_name(key.name, lab.pattern).animal_key
         if animal:
             animals.setdefault(name, re.sub(r"^marvin(?=[0-9])", "mar", animal))
     return {key: f"animal {animals[name]}" if name in animals else name for key, name in slices.items()}
@@ -761,13 +796,15 @@ def _backend(settings: BuildSettings) -> Iterator[None]:
 
 def _job(lab: _Lab, key: Key, place: Place, archive: Path, digest: str) -> _Job:
     cells = lab.cells[key] if place.partition in LABELLED else None
-    return _Job(key, lab.pictures[key], digest, place, archive, cells, _value(lab.rows, key, "pixel_size_um"))
+    return _Job(
+        key, lab.pictures[key], digest, place, archive, cells, _value(lab.rows, key, "pixel_size_um"), lab.plane
+    )
 
 
 def _convert(job: _Job) -> dict[str, Any]:
     """Make the files of one picture and tell what the index needs; everything is read before anything is written."""
     try:
-        picture = read_picture(job.source, job.key.name)
+        picture = read_picture(job.source, job.key.name, job.plane)
         if files.sha256(job.source) != job.raw_digest:
             raise InputError(
                 job.source, expected="the same content throughout", found="a file that changed", advice="build again"
@@ -787,6 +824,8 @@ def _convert(job: _Job) -> dict[str, Any]:
         "height": picture.pixels.shape[0],
         "pixel_size_um": None if size is None else size.um,
         "pixel_size_source": None if size is None else size.source,
+        "camera": camera(picture.tags),
+        "taken": date_taken(picture.tags),
         "n_cells": None if cells is None else len(cells.cells),
         "notes": [*picture.notes, *_notes(job, picture, cells)],
     }
@@ -806,11 +845,12 @@ def _placed(cells: AnnotatedImage, picture: Picture) -> AnnotatedImage:
 
 
 def _write_picture(job: _Job, picture: Picture, cells: AnnotatedImage | None) -> list[PurePosixPath]:
-    kinds = ("images", "metadata", *(PICTURE_TRUTHS if cells is not None else ()))
+    kinds = ("images", "metadata", "sidecar", *(PICTURE_TRUTHS if cells is not None else ()))
     stem = str(job.place.number)
     paths = {kind: path_of(kind, job.key.collection, job.place.partition, stem) for kind in kinds}
     write_png(job.archive / paths["images"], picture)
     files.write_text(job.archive / paths["metadata"], tags_text(picture))
+    files.write_text(job.archive / paths["sidecar"], tags_json(picture))
     if cells is not None:
         named = replace(cells, name=paths["images"].name)
         for kind, truth in PICTURE_TRUTHS.items():
@@ -931,18 +971,18 @@ def _write_index(
     outcome: _Outcome,
     kept: Mapping[Key, Mapping[str, Any]],
 ) -> None:
-    fields = Counter((slice_key(key.name), key.collection) for key in shown)
+    fields = Counter((slice_key(key.name, lab.pattern), key.collection) for key in shown)
     filters = Counter(field_of_view for field_of_view, _ in fields)
     rows = []
     for key, place in shown.items():
         if key in kept:
             rows.append(kept[key])
             continue
-        specimen = parse_name(key.name)
+        specimen = parse_name(key.name, lab.pattern)
         told = {name: value for name, value in lab.rows.get(key, {}).items() if value is not None}
         rows.append(
             {
-                "double_marked": filters[slice_key(key.name)] > 1,
+                "double_marked": filters[slice_key(key.name, lab.pattern)] > 1,
                 **{name: getattr(specimen, name) for name in _FROM_NAME},
                 **told,
                 **{name: outcome.facts[key][name] for name in _FROM_PICTURE},
@@ -959,7 +999,7 @@ def _write_index(
 
 
 _FROM_NAME = ("species", "animal", "sample", "column", "row", "area", "side", "region", "zoom")
-_FROM_PICTURE = ("width", "height", "pixel_size_um", "pixel_size_source", "n_cells")
+_FROM_PICTURE = ("width", "height", "camera", "taken", "pixel_size_um", "pixel_size_source", "n_cells")
 
 
 def _is_there(archive: Path, key: Key, row: Mapping[str, Any]) -> bool:
@@ -973,7 +1013,7 @@ def _remove_strays(archive: Path, places: Mapping[Key, Place], shown: Mapping[Ke
         for partition in PARTITIONS:
             if key in shown and shown[key].partition == partition:
                 continue
-            for kind in ("images", "metadata", *PICTURE_TRUTHS):
+            for kind in ("images", "metadata", "sidecar", *PICTURE_TRUTHS):
                 (archive / path_of(kind, key.collection, partition, str(place.number))).unlink(missing_ok=True)
 
 

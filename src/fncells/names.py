@@ -6,13 +6,17 @@ that is known to be out there is understood: no underscore after the animal, any
 ``200x``, ``o`` for yellow, missing parts, ``u`` for what the person at the microscope did not know, bare numbers,
 several file suffixes, and rats, whose names carry a region code of the raphe pallidus instead of an area.
 
-What a name does not say is None; nothing is guessed, and no name raises an error.
+What a name does not say is None; nothing is guessed, and no name raises an error. A lab whose names follow another rule
+gives it as a `NamePattern`.
 """
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
-__all__ = ["Specimen", "format_name", "parse_name", "slice_key"]
+from fncells.errors import InputError
+
+__all__ = ["NamePattern", "Specimen", "format_name", "parse_name", "slice_key"]
 
 _COLLECTION_OF_LETTER = {"g": "green", "o": "yellow", "r": "red", "y": "yellow"}
 _LETTER_OF_COLLECTION = {"green": "g", "red": "r", "yellow": "y"}
@@ -20,7 +24,7 @@ _AREAS = {area.lower(): area for area in ("DM", "DMH", "LH", "PVH", "RPa", "VLPA
 _RAPHE_PALLIDUS = "RPa"
 _REGIONS = {"1": "dorsal", "2": "ventral", "a": "dorsal", "b": "ventral"}
 
-_SUFFIXES = re.compile(r"(\.(png|tiff?|jpe?g|bmp|nd2|czi|lif))+$", re.IGNORECASE | re.ASCII)
+_SUFFIXES = re.compile(r"(\.(png|tiff?|jpe?g|bmp|nd2|czi|lif|dv|ims|oi[bf]|sldy|vsi|zvi))+$", re.IGNORECASE | re.ASCII)
 # Four digits at most: an index is small, and a name of a thousand digits must stay an odd name, not become an error.
 _INDEX = r"[0-9]{1,4}|u"
 _POSITION = rf"(?:s(?P<sample>{_INDEX}))?c(?P<column>{_INDEX})r(?P<row>{_INDEX})"
@@ -85,13 +89,87 @@ class Specimen:
         return None if self.region is None else _REGIONS.get(self.region)
 
 
-def parse_name(original_name: str) -> Specimen:
+@dataclass(frozen=True)
+class NamePattern:
+    """A lab's own rule for its file names: a regular expression whose named groups are fields of a `Specimen`.
+
+    The groups may be ``species``, ``animal``, ``sample``, ``column``, ``row``, ``area``, ``side``, ``zoom``, ``collection``
+    and ``region``. ``sample``, ``column`` and ``row`` are whole numbers; ``side`` is told by its first letter (l, r, also
+    "left", "RIGHT"); ``collection`` may be its letter (g, o, r, y) or its name; the others are taken as they stand. An empty
+    group, ``u``, and an index that is no number are unknown.
+
+    The expression must cover the whole name, without its suffix: that of the file, or, where it fits, the path below the
+    folder of pictures with forward slashes. Case does not matter.
+
+    Parameters
+    ----------
+    text
+        The regular expression, as Python's ``re`` has it.
+
+    Raises
+    ------
+    InputError
+        If it is no regular expression, has no named group, or one of another name.
+
+    Examples
+    --------
+    >>> pattern = NamePattern(r"(?P<animal>[^_]+)_slide(?P<sample>[0-9]+)_(?P<area>[A-Z0-9]+)(?P<side>L|R).*")
+    >>> specimen = parse_name("WT-12_slide3_CA1L_488.tif", pattern)
+    >>> specimen.animal, specimen.sample, specimen.area, specimen.side
+    ('WT-12', 3, 'CA1', 'l')
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        fields = tuple(Specimen.__dataclass_fields__)
+        advice = "write it like (?P<animal>[^_]+)_(?P<area>[A-Z]+)(?P<side>[lr]).*"
+        try:
+            groups = tuple(self.regex.groupindex)
+        except (re.error, OverflowError, RecursionError) as error:
+            expected = "a regular expression"
+            raise InputError(
+                "name pattern", expected=expected, found=f"{self.text!r} ({error})", advice=advice
+            ) from error
+        strange = [group for group in groups if group not in fields]
+        if strange or not groups:
+            found = f"the group {strange[0]!r}" if strange else "no named group"
+            expected = f"named groups out of {', '.join(fields)}"
+            raise InputError("name pattern", expected=expected, found=found, advice=advice)
+
+    @cached_property
+    def regex(self) -> re.Pattern[str]:
+        """The compiled expression."""
+        return re.compile(self.text, re.IGNORECASE)
+
+    def match(self, original_name: str) -> re.Match[str] | None:
+        """Match the path without suffix, or else the file name without suffix; None where neither fits."""
+        path = _SUFFIXES.sub("", original_name.replace("\\", "/").strip())
+        return self.regex.fullmatch(path) or self.regex.fullmatch(path.rpartition("/")[2])
+
+    def read(self, match: re.Match[str]) -> Specimen:
+        """Give what a matching name tells."""
+        said = {group: (text or "").strip() for group, text in match.groupdict().items()}
+        known: dict[str, str] = {group: text for group, text in said.items() if text and text.lower() != "u"}
+        sample, column, row = (_whole(known.pop(name, None)) for name in ("sample", "column", "row"))
+        if (side := known.pop("side", "")[:1].lower()) in ("l", "r"):
+            known["side"] = side
+        for name in known.keys() & {"species", "collection"}:
+            known[name] = known[name].lower()
+        if "collection" in known:
+            known["collection"] = _COLLECTION_OF_LETTER.get(known["collection"], known["collection"])
+        return Specimen(sample=sample, column=column, row=row, **known)
+
+
+def parse_name(original_name: str, pattern: NamePattern | None = None) -> Specimen:
     """Read what the original name of a picture tells.
 
     Parameters
     ----------
     original_name
-        File name with or without suffixes; folders before it are ignored.
+        File name with or without suffixes; folders before it are ignored, but by a pattern that asks for them.
+    pattern
+        A lab's own rule, which then holds alone; None is the rule of the collections.
 
     Returns
     -------
@@ -104,6 +182,9 @@ def parse_name(original_name: str) -> Specimen:
     Specimen(species='mouse', animal='MAR38', sample=1, column=3, row=1, area='LH', side='r', zoom='200x',
              collection='yellow', region=None)
     """
+    if pattern is not None:
+        match = pattern.match(original_name)
+        return Specimen() if match is None else pattern.read(match)
     stem = _stem(original_name)
     head = next((match for pattern in _HEADS if (match := pattern.match(stem))), None)
     if head is None:
@@ -160,7 +241,7 @@ def format_name(specimen: Specimen) -> str:
     return "_".join([*fields, mark] if mark else fields)
 
 
-def slice_key(original_name: str) -> str:
+def slice_key(original_name: str, pattern: NamePattern | None = None) -> str:
     """Give pictures of one field of view of one slice the same key, whatever their filter, zoom and spelling.
 
     The two pictures of a double-marked slice differ in the collection letter alone and must never be told apart by a
@@ -169,7 +250,10 @@ def slice_key(original_name: str) -> str:
     Parameters
     ----------
     original_name
-        File name with or without suffixes; folders before it are ignored.
+        File name with or without suffixes; folders before it are ignored, but by a pattern that asks for them.
+    pattern
+        A lab's own rule, which then holds alone; None is the rule of the collections. Where its groups tell no place on the
+        slides, the name without its collection is the key.
 
     Returns
     -------
@@ -181,14 +265,23 @@ def slice_key(original_name: str) -> str:
     >>> slice_key("MAR38S1C3R1_LHR_20_o.png.tiff") == slice_key("Mar38_S1C3R1_LHr_200x_g.TIF")
     True
     """
-    specimen = parse_name(original_name)
-    if specimen.column is None and specimen.row is None:
-        stem = _stem(original_name).lower()
-        # A rat's letter stands before its region code: RT353_r1 and RT353_g1 are one field of view.
-        return re.sub(r"(?<=_)[gory](?=[12ab]$)" if specimen.region else r"(?<=.)_[gory]$", "", stem)
+    specimen = parse_name(original_name, pattern)
+    if pattern is not None and all(index is None for index in _place(specimen)):
+        return _without_collection(original_name, pattern)
+    if pattern is None and specimen.column is None and specimen.row is None:
+        key = re.sub(r"(?<=.)_[gory]$", "", _stem(original_name).lower())
+        return re.sub(r"(?<=.)_[gory](?=[12ab]$)", "_", key) if specimen.region else key
     place = "".join(f"{letter}{_written(index)}" for letter, index in zip("SCR", _place(specimen), strict=True))
     area = (specimen.area or "u") + (specimen.side or "") + (specimen.region or "")
     return "_".join((specimen.animal_key or "u", place, area)).lower()
+
+
+def _without_collection(original_name: str, pattern: NamePattern) -> str:
+    match = pattern.match(original_name)
+    if match is None:
+        return _stem(original_name).lower()
+    start, end = match.span("collection") if "collection" in pattern.regex.groupindex else (-1, -1)
+    return (match.string if start < 0 else match.string[:start] + match.string[end:]).lower()
 
 
 def _stem(original_name: str) -> str:
@@ -231,6 +324,10 @@ def _read_area(field: str) -> dict[str, str]:
     if len(field) > 2 and (field[-1] in "lr" or (field.isupper() and field[-1] in "LR")):
         return {"area": field[:-1], "side": lower[-1]}
     return {"area": field}
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
 def _index(text: str | None) -> int | None:

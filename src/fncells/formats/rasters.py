@@ -18,6 +18,7 @@ from fncells import files
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.formats.pictures import PictureFolder
+from fncells.images.directories import check_chain
 
 __all__ = [
     "ENDINGS",
@@ -287,6 +288,8 @@ def write_raster(path: Path, array: NDArray[Any]) -> None:
 
 
 def _read_tiff(path: Path) -> NDArray[Any]:
+    with path.open("rb") as file:
+        check_chain(file)
     with tifffile.TiffFile(path) as tiff:
         series = tiff.series[0]
         _check_size(series.size // series.keyframe.samplesperpixel, path)

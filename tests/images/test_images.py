@@ -122,7 +122,12 @@ def test_pillow_stands_in_for_imagecodecs_in_every_mode(tmp_path, monkeypatch, m
     image = Image.fromarray(GREY8 > 99) if mode == "1" else Image.fromarray(RGB8).convert(mode)
     path = saved(tmp_path / "a.tif", image, compression="group4" if mode == "1" else "tiff_lzw")
     expected = np.asarray(image.convert("RGB" if mode in ("P", "RGBA") else "L"))
-    for decoder in (tifffile.TiffPage.asarray, None):
+
+    def lacking(_):
+        message = "<COMPRESSION.LZW: 5> requires the 'imagecodecs' package"
+        raise ValueError(message)
+
+    for decoder in (tifffile.TiffPage.asarray, lacking):
         monkeypatch.setattr(tifffile.TiffPage, "asarray", decoder)
         picture = read_picture(path)
         np.testing.assert_array_equal(picture.pixels, expected)
@@ -131,7 +136,7 @@ def test_pillow_stands_in_for_imagecodecs_in_every_mode(tmp_path, monkeypatch, m
 
 def test_without_any_decoder_the_reason_is_said(tmp_path, monkeypatch):
     def lacking(_):
-        message = "requires the 'imagecodecs' package"
+        message = "<COMPRESSION.JPEG2000: 34712> requires the 'imagecodecs' package"
         raise ValueError(message)
 
     monkeypatch.setattr(tifffile.TiffPage, "asarray", lacking)
@@ -240,10 +245,15 @@ def test_print_colours_become_rgb_and_this_is_said(tmp_path):
 
 def test_the_first_of_several_pictures_is_taken_and_said(tmp_path):
     stack = np.stack([GREY16, GREY16 // 2, GREY16 // 3])
-    for options in ({"photometric": "minisblack"}, {"imagej": True}):
+    for options, held in (
+        ({"photometric": "minisblack"}, "3 pictures; the first"),
+        ({"photometric": "minisblack", "metadata": None}, "3 pictures; the first"),
+        ({"imagej": True, "metadata": {"axes": "ZYX"}}, "3 z planes; z plane 1"),
+        ({"imagej": True, "metadata": {"axes": "CYX"}}, "3 channels; channel 1"),
+    ):
         picture = read_picture(tiff(tmp_path / "a.tif", stack, **options))
         np.testing.assert_array_equal(picture.pixels, GREY16)
-        assert picture.notes == ("the file holds 3 pictures; the first was taken",)
+        assert picture.notes == (f"the file holds {held} was taken",)
     animated = tmp_path / "b.png"
     saved(animated, Image.fromarray(GREY8), save_all=True, append_images=[Image.fromarray(255 - GREY8)])
     picture = read_picture(animated)
@@ -608,7 +618,12 @@ def test_texts_of_png_and_jpeg_are_tags(tmp_path):
     jpeg = read_picture(
         saved(tmp_path / "a.jpg", Image.fromarray(GREY8), comment="caf\xe9".encode("latin-1"), xmp=b"<y/>")
     )
-    assert jpeg.tags == {"Jpeg.Comment": "café", "Xmp.packet": "<y/>"}
+    assert jpeg.tags == {
+        "Jpeg.JFIFVersion": "1.01",
+        "Jpeg.JFIFDensity": "1 x 1 (no unit)",
+        "Jpeg.Comment": "café",
+        "Xmp.packet": "<y/>",
+    }
 
 
 NAMES = st.sampled_from(["Png.Title", "Jpeg.Comment", "Xmp.packet", "MetaMorph.Camera Bit Depth", "ImageJ.Info"])
@@ -753,7 +768,7 @@ def test_tifffiles_own_ome_gives_the_pixel_size(tmp_path):
     )
     picture = read_picture(path)
     assert picture.pixel_size == PixelSize(0.65, "OME")
-    assert "2 pictures" in picture.notes[0]
+    assert "2 channels" in picture.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -937,7 +952,7 @@ def test_imagejs_own_pictures_tell_their_pixel_size(data, tmp_path):
             picture = read_picture(tmp_path / "a.tif")
             assert picture.pixel_size.um == pytest.approx(1e6 / 2408867)
             assert picture.pixel_size.source == "ImageJ unit"
-            assert picture.notes == ("the file holds 3 pictures; the first was taken",)
+            assert picture.notes == ("the file holds 3 channels; channel 1 was taken",)
             assert "BitsPerPixel" in picture.tags["ImageJ.Info"]
 
 
