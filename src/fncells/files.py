@@ -44,7 +44,9 @@ __all__ = [
 ]
 
 PICTURE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff"})
-MICROSCOPE_SUFFIXES = frozenset({".czi", ".dv", ".ims", ".lif", ".nd2", ".oib", ".oif", ".sldy", ".vsi", ".zvi"})
+MICROSCOPE_SUFFIXES = frozenset(
+    {".czi", ".dv", ".ims", ".lif", ".lsm", ".nd2", ".oib", ".oif", ".sldy", ".stk", ".vsi", ".zvi"}
+)
 RECORD_NAME = "fncells-run.json"
 
 _TEMPORARY = ".fncells-tmp-"
