@@ -129,11 +129,15 @@ def test_columns_begin_as_promised_and_hold_what_the_name_tells(folder, tmp_path
     assert float(first["score"]) == pytest.approx(200 / 255, abs=1e-4)
 
 
-def test_pictures_of_other_makes_are_named_and_not_passed_over(folder, tmp_path):
-    (folder / "film.CZI").write_bytes(b"")
+def test_pictures_of_other_makes_are_named_and_not_passed_over(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bioio", None)
+    (folder / "film.BMP").write_bytes(b"")
+    (folder / "stack.CZI").write_bytes(b"anything")
     (folder / "notes.txt").write_text("not a picture")
     summary = run(folder, tmp_path / "out")
-    assert "export it as TIFF" in summary.failures["film.CZI"]
+    assert "export it as TIFF" in summary.failures["film.BMP"]
+    assert summary.failures["stack.CZI"].endswith('pip install "fncells[microscopes]"')
+    assert [one.picture for one in summary.pictures].count("stack.CZI") == 1
     assert "notes.txt" not in {one.picture for one in summary.pictures}
 
 

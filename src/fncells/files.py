@@ -45,7 +45,9 @@ __all__ = [
 ]
 
 PICTURE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff"})
-MICROSCOPE_SUFFIXES = frozenset({".czi", ".dv", ".ims", ".lif", ".nd2", ".oib", ".oif", ".sldy", ".vsi", ".zvi"})
+MICROSCOPE_SUFFIXES = frozenset(
+    {".czi", ".dv", ".ims", ".lif", ".lsm", ".nd2", ".oib", ".oif", ".sldy", ".stk", ".vsi", ".zvi"}
+)
 RECORD_NAME = "fncells-run.json"
 
 _COMPRESSED = frozenset({".docx", ".gz", ".jpeg", ".jpg", ".pdf", ".png", ".xlsx", ".zip"})

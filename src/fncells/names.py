@@ -24,7 +24,9 @@ _AREAS = {area.lower(): area for area in ("DM", "DMH", "LH", "PVH", "RPa", "VLPA
 _RAPHE_PALLIDUS = "RPa"
 _REGIONS = {"1": "dorsal", "2": "ventral", "a": "dorsal", "b": "ventral"}
 
-_SUFFIXES = re.compile(r"(\.(png|tiff?|jpe?g|bmp|nd2|czi|lif|dv|ims|oi[bf]|sldy|vsi|zvi))+$", re.IGNORECASE | re.ASCII)
+_SUFFIXES = re.compile(
+    r"(\.(png|tiff?|jpe?g|bmp|nd2|czi|lif|lsm|dv|ims|oi[bf]|sldy|stk|vsi|zvi))+$", re.IGNORECASE | re.ASCII
+)
 # Four digits at most: an index is small, and a name of a thousand digits must stay an odd name, not become an error.
 _INDEX = r"[0-9]{1,4}|u"
 _POSITION = rf"(?:s(?P<sample>{_INDEX}))?c(?P<column>{_INDEX})r(?P<row>{_INDEX})"

@@ -211,4 +211,5 @@ def test_scenes_and_times_of_a_format_that_only_a_plugin_knows(tmp_path, monkeyp
 
 
 def test_the_formats_and_the_suffixes_are_the_same():
-    assert {f".{kind.lower()}" for kind in room._FORMATS} == files.MICROSCOPE_SUFFIXES
+    in_tiff = {".lsm", ".stk"}  # Zeiss's and MetaMorph's stacks, which are TIFF inside
+    assert {f".{kind.lower()}" for kind in room._FORMATS} | in_tiff == files.MICROSCOPE_SUFFIXES
