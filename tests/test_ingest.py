@@ -662,7 +662,9 @@ def test_what_has_not_changed_is_told_without_reading_it_again(lab, monkeypatch)
     assert build(raw, archive, BuildSettings(workers=2)) == first
 
 
-@pytest.mark.parametrize("change", ["raw", "metadata", "annotations", "archive", "checksums", "seed", "plane", "pattern"])
+@pytest.mark.parametrize(
+    "change", ["raw", "metadata", "annotations", "archive", "checksums", "seed", "plane", "pattern"]
+)
 def test_any_change_is_seen(lab, change, monkeypatch):
     raw, archive = lab
     build(raw, archive)
