@@ -136,7 +136,7 @@ def test_pictures_of_other_makes_are_named_and_not_passed_over(folder, tmp_path,
     (folder / "notes.txt").write_text("not a picture")
     summary = run(folder, tmp_path / "out")
     assert "export it as TIFF" in summary.failures["film.BMP"]
-    assert summary.failures["stack.CZI"].endswith('pip install "fncells[microscopes]"')
+    assert summary.failures["stack.CZI"].endswith('pip install "fncells[zeiss]"')
     assert [one.picture for one in summary.pictures].count("stack.CZI") == 1
     assert "notes.txt" not in {one.picture for one in summary.pictures}
 

@@ -24,18 +24,18 @@ __all__ = ["microscope_of", "microscope_shape", "read_microscope"]
 
 
 class _Format(NamedTuple):
-    """Who writes a format, the plugin of bioio that reads it, and whether the extra ``microscopes`` holds that plugin."""
+    """Who writes a format, the plugin of bioio that reads it, and the extra of fncells that holds that plugin."""
 
     maker: str
     plugin: str
-    in_extra: bool = False
+    extra: str | None = None
 
 
 _JAVA = "bioio_bioformats"
 _FORMATS = {
-    "ND2": _Format("Nikon", "bioio_nd2", in_extra=True),
-    "CZI": _Format("Zeiss", "bioio_czi", in_extra=True),
-    "LIF": _Format("Leica", "bioio_lif", in_extra=True),
+    "ND2": _Format("Nikon", "bioio_nd2", "microscopes"),
+    "CZI": _Format("Zeiss", "bioio_czi", "zeiss"),
+    "LIF": _Format("Leica", "bioio_lif", "microscopes"),
     "DV": _Format("DeltaVision", "bioio_dv"),
     "SLDY": _Format("3i", "bioio_sldy"),
     "IMS": _Format("Imaris", _JAVA),
@@ -86,8 +86,8 @@ def _opened(path: Path, kind: str) -> Iterator[Any]:
     try:
         library, plugin = importlib.import_module("bioio"), importlib.import_module(form.plugin)
     except ImportError as error:
-        if form.in_extra:
-            raise MissingExtraError("microscopes", f"a {kind} file ({form.maker})") from error
+        if form.extra is not None:
+            raise MissingExtraError(form.extra, f"a {kind} file ({form.maker})") from error
         package = form.plugin.replace("_", "-")
         message = f"a {kind} file ({form.maker}), which needs a further plugin of bioio"
         raise DamagedError(message, f"install it with: pip install bioio {package}") from error
