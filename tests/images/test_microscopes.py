@@ -119,14 +119,16 @@ def test_makers_files_are_found_in_folders(tmp_path):
     assert [source.name for source in files.find_pictures([tmp_path])] == ["a.nd2", "b.CZI", "c.lif"]
 
 
-@pytest.mark.parametrize(("suffix", "maker"), [("nd2", "Nikon"), ("czi", "Zeiss"), ("lif", "Leica")])
-def test_without_the_extra_it_is_named(tmp_path, monkeypatch, suffix, maker):
+@pytest.mark.parametrize(
+    ("suffix", "maker", "extra"),
+    [("nd2", "Nikon", "microscopes"), ("czi", "Zeiss", "zeiss"), ("lif", "Leica", "microscopes")],
+)
+def test_without_the_extra_it_is_named(tmp_path, monkeypatch, suffix, maker, extra):
     monkeypatch.setitem(sys.modules, "bioio", None)
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(b"anything")
-    with pytest.raises(
-        MissingExtraError, match=rf'{suffix.upper()} file \({maker}\).*pip install "fncells\[microscopes\]"'
-    ):
+    said = rf'{suffix.upper()} file \({maker}\).*pip install "fncells\[{extra}\]"'
+    with pytest.raises(MissingExtraError, match=said):
         read_picture(path)
     with pytest.raises(MissingExtraError):
         picture_shape(path)
