@@ -343,9 +343,9 @@ def _check_size(pixels: int, path: Path) -> None:
 
 def _one_plane(array: NDArray[Any], path: Path) -> NDArray[Any]:
     """Drop transparency, and colour channels that all say the same; refuse stacks."""
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] > 4):
-        found = f"several planes (an array of shape {array.shape})"
-        raise InputError(path, expected="one plane", found=found, advice="split the stack first")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= 4):
+        found = f"{'several planes' if array.size else 'nothing'} (an array of shape {array.shape})"
+        raise InputError(path, expected="one plane", found=found, advice="split a stack first")
     if array.ndim == 3:
         array = array[:, :, : {1: 1, 2: 1, 3: 3, 4: 3}[array.shape[2]]]
         if bool((array == array[:, :, :1]).all()):
