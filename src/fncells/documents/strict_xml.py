@@ -13,13 +13,14 @@ from xml.parsers import expat
 from fncells.documents.place import Place, quoted
 from fncells.errors import InputError
 
-__all__ = ["MOST_ELEMENTS", "Element", "parse_xml", "read_xml", "xml_text"]
+__all__ = ["MOST_ELEMENTS", "Element", "fits_xml", "parse_xml", "read_xml", "xml_text"]
 
 _DEEPEST = 32  # levels; annotations have five
 MOST_ELEMENTS = 1_000_000
 """Elements that a document may have: they take some two seconds and a quarter of a gigabyte."""
 _LARGEST = 2**27  # bytes
 # What XML 1.0 cannot hold in any way, not even as a reference.
+_CHANGED = re.compile("[\t\n\r\x7f-\x9f]")  # what reading or rewriting may turn into something else
 _IMPOSSIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
 
@@ -131,6 +132,11 @@ def parse_xml(data: bytes, place: Place) -> Element:
         place.at("line 1").refuse("XML in UTF-8, UTF-16 or an encoding of single bytes", "another encoding")
     # Taken out, so that the tree does not live as long as the circle of parser and builder.
     return builder.top.children.pop()
+
+
+def fits_xml(text: str) -> bool:
+    """Whether XML can hold every character of a text, and gives it back as it is."""
+    return _IMPOSSIBLE.search(text) is None and text.strip() == text and not _CHANGED.search(text)
 
 
 def xml_text(text: str, what: str) -> str:

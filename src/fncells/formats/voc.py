@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from fncells.cells import AnnotatedImage, Cell
 from fncells.documents import Place, json_text, quoted
-from fncells.documents.strict_xml import MOST_ELEMENTS, Element, read_xml, xml_text
+from fncells.documents.strict_xml import MOST_ELEMENTS, Element, fits_xml, read_xml, xml_text
 from fncells.errors import InputError
 from fncells.files import write_text
 from fncells.formats.codec import Add, Codec, Unread
@@ -489,7 +489,7 @@ def _size(image: AnnotatedImage, attributes: dict[str, object]) -> list[str]:
 def _taken(attributes: dict[str, object], name: str, without: str = "") -> str | None:
     """Take an attribute out to be an element of its own, if reading that element would give it back."""
     text = attributes.get(name)
-    if not isinstance(text, str) or text in ("", without) or text.strip() != text or "\n" in text:
+    if not isinstance(text, str) or text in ("", without) or not fits_xml(text):
         return None
     del attributes[name]
     return text
