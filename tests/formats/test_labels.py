@@ -205,3 +205,16 @@ def test_a_tiff_whose_strips_are_not_all_there_is_no_empty_label_picture(tmp_pat
     path.write_bytes(whole[: len(whole) - 20] if places[0] < 200 else whole[:60])
     with pytest.raises(InputError, match="whole"):
         only(path)
+
+
+def test_an_empty_picture_packed_best_is_read_and_one_of_three_bytes_is_not(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((3000, 4000), dtype=np.uint16), compression="zstd", rowsperstrip=3000)
+    assert only(path).cells == ()
+    with tifffile.TiffFile(path) as tiff:
+        count = tiff.pages[0].tags["StripByteCounts"]
+    data = path.read_bytes()
+    size = {3: 2, 4: 4}[int(count.dtype)]
+    path.write_bytes(data[: count.valueoffset] + (3).to_bytes(size, "little") + data[count.valueoffset + size :])
+    with pytest.raises(InputError, match="found 3 bytes for a picture of 24000000"):
+        only(path)

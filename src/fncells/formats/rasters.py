@@ -36,6 +36,7 @@ __all__ = [
 logging.getLogger(tifffile.__name__).addHandler(logging.NullHandler())
 
 _MOST_PIXELS = 2**30  # as for pictures: beyond it a header is taken for a trap
+_HIGHEST_RATIO, _ANY_BELOW = 2**17, 2**24  # bytes; an empty picture packed best (zstd) is a thirty-thousandth
 _TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PILLOW_READERS = {b"\x89P": PngImageFile, b"\xff\xd8": JpegImageFile}
 _MASK_VALUES = (1, 255, 65535)
@@ -311,6 +312,10 @@ def _check_whole(series: tifffile.TiffPageSeries, path: Path) -> None:
         there = sum(offset > 0 and 0 < count <= size - offset for offset, count in segments)
         if there != expected:
             raise InputError(path, expected=f"a whole TIFF of {expected} strips or tiles", found=f"{there} of them")
+        packed = sum(count for _, count in segments)
+        if series.keyframe.nbytes > max(_ANY_BELOW, _HIGHEST_RATIO * packed):
+            found = f"{packed} bytes for a picture of {series.keyframe.nbytes}"
+            raise InputError(path, expected="as much data as a picture of its size takes", found=found)
 
 
 def _read_other(path: Path, beginning: bytes) -> NDArray[Any]:
