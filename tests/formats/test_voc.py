@@ -842,7 +842,7 @@ def test_a_hundred_thousand_points_are_one_cell_and_ten_million_too_many(tmp_pat
     start = process_time()
     with pytest.raises(InputError, match="at most 1000000 elements"):
         read_text(tmp_path, item(f"<polygon>{points}</polygon>"))
-    assert process_time() - start < 5
+    assert process_time() - start < 20  # some 2 s; measuring coverage takes three times as long
     with pytest.raises(InputError, match="expected XML of at most 128 MiB"):
         read_text(tmp_path, item(f"<polygon>{points * 15}</polygon>"))
 
