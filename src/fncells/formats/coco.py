@@ -39,7 +39,8 @@ from fncells.formats.notes import (
     shape_in,
 )
 from fncells.formats.pictures import Once, PictureFolder, own_attributes
-from fncells.outlines import edge_polygons, filled, joined, ring_roles
+from fncells.formats.ties import outer_parts
+from fncells.outlines import edge_polygons, filled, joined
 from fncells.published import CATEGORIES, category_of
 
 __all__ = ["CODEC"]
@@ -472,7 +473,7 @@ def _measures(region: Region) -> dict[str, Any]:
 
 
 def _add_published(document: _Document, image: AnnotatedImage) -> None:
-    parts = _outer_parts(image)
+    parts = outer_parts(replace(image, cells=tuple(cell for cell in image.cells if not cell.is_dot)))
     boxes = parts.boxes
     markers = [cell.marker for cell in image.cells if cell.marker is not None]
     category = category_of(markers[0]) if markers else None
@@ -493,16 +494,6 @@ def _add_published(document: _Document, image: AnnotatedImage) -> None:
     picture = {"id": stem, "file_name": image.name, "width": width, "height": height}
     picture |= {key: told.get(key) for key in ("split", "path")}
     document.add(_known(picture), [json_text(_known(annotation))], 1)
-
-
-def _outer_parts(image: AnnotatedImage) -> AnnotatedImage:
-    """Give every part of every cell as a cell of its own, holes filled: all that the archive's polygons can say."""
-    cells = []
-    for cell, region in zip(image.cells, image.regions, strict=True):
-        if region is not None:
-            roles = ring_roles(cell.rings)
-            cells += [Cell((ring,)) for ring, role in zip(cell.rings, roles, strict=True) if role == "outer"]
-    return replace(image, cells=tuple(cells))
 
 
 def _known(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from fncells.formats.pictures import RESERVED, own_attributes
 
 __all__ = [
     "FARTHEST",
+    "LARGEST_SIDE",
+    "MOST_PIXELS",
     "attributes_in",
     "cell_of",
     "check_name",
@@ -27,7 +29,7 @@ __all__ = [
 _LARGEST_NUMBER = 2**31 - 1
 FARTHEST = 1e6  # px; no picture is as large, and beyond it areas stop being exact in double precision
 _MOST_NUMBERS = 2**21  # a million points: more than the outline of a whole slide's tissue takes
-_LARGEST_SIDE, _MOST_PIXELS = 10**6, 2**30
+LARGEST_SIDE, MOST_PIXELS = 10**6, 2**30  # of a picture; beyond them a number is taken for a trap
 
 
 def noted_numbers(image: AnnotatedImage) -> list[int | None]:
@@ -159,9 +161,9 @@ def shape_in(value: Any, place: Place) -> tuple[int, int]:
         If they are not two whole numbers of a picture's size.
     """
     sides = value if isinstance(value, (list, tuple)) and len(value) == 2 else ()
-    if not sides or not all(type(side) is int and 1 <= side <= _LARGEST_SIDE for side in sides):
-        place.refuse(f"height and width, whole numbers from 1 to {_LARGEST_SIDE}", kind(value))
+    if not sides or not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in sides):
+        place.refuse(f"height and width, whole numbers from 1 to {LARGEST_SIDE}", kind(value))
     height, width = sides
-    if height * width > _MOST_PIXELS:
-        place.refuse(f"a picture of at most {_MOST_PIXELS} pixels", f"one of {width} x {height}")
+    if height * width > MOST_PIXELS:
+        place.refuse(f"a picture of at most {MOST_PIXELS} pixels", f"one of {width} x {height}")
     return height, width

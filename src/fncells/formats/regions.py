@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fncells.cells import AnnotatedImage, Cell
 from fncells.documents import Place, kind, quoted
 from fncells.errors import InputError
-from fncells.formats.notes import FARTHEST, attributes_in, numbers_in, plain
+from fncells.formats.notes import FARTHEST, LARGEST_SIDE, MOST_PIXELS, attributes_in, numbers_in, plain
 from fncells.formats.pictures import FILE_SIZE, RESERVED, own_attributes
 from fncells.formats.ties import Piece, joined_cells, pieces_of
 
@@ -33,7 +33,6 @@ LINES = f"{RESERVED}via_lines"
 
 _ROUNDNESS = 0.05  # px; how far the polygon that stands for a circle may lie inside it
 _FEWEST_CORNERS, _MOST_CORNERS = 16, 1024
-_LARGEST_SIDE, _MOST_PIXELS = 10**6, 2**30
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def _shape_in(attributes: Mapping[str, object]) -> tuple[tuple[int, int] | None,
     height, width = attributes.get("image_height"), attributes.get("image_width")
     if not (type(height) is int and type(width) is int):
         return None, dict(attributes)
-    if not (0 < height <= _LARGEST_SIDE and 0 < width <= _LARGEST_SIDE and height * width <= _MOST_PIXELS):
+    if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE and height * width <= MOST_PIXELS):
         return None, dict(attributes)
     rest = {key: value for key, value in attributes.items() if key not in ("image_height", "image_width")}
     return (height, width), rest
