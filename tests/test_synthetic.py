@@ -20,7 +20,8 @@ from fncells.outlines import crossings
 from fncells.published import COLLECTIONS, LEVELS, TABLE_1
 from fncells.synthetic import draw_scene, picture, synthesise
 from fncells.synthetic.lab import plan
-from fncells.synthetic.shapes import _traced, annotate, draw_form
+from fncells.synthetic.annotators import _traced, clicked_outline
+from fncells.synthetic.shapes import draw_form
 from fncells.synthetic.sizes import cell_count, draw_sizes
 from fncells.synthetic.tissue import Anatomy, soften, tissue_edge
 
@@ -49,7 +50,7 @@ def lab(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("collection", COLLECTIONS)
 def test_areas_and_extensions_follow_the_printed_percentiles(collection):
     rng = np.random.default_rng(0)
-    areas, ferets = np.array([size for _ in range(150) for size in draw_sizes(collection, 17, rng)]).T
+    areas, ferets = np.array([size for picture in range(150) for size in draw_sizes(collection, 17, rng, (picture + 0.5) / 150)]).T
     table = TABLE_1[collection]
     for values, printed in ((areas, table.area_um2), (ferets, table.feret_um)):
         assert np.quantile(values, LEVELS[INNER]) == pytest.approx(printed.quantiles[INNER], rel=0.04)
@@ -70,14 +71,15 @@ def test_counts_follow_table_1_by_picture_and_by_cell(collection):
     assert counts.mean() == pytest.approx(table.cells / table.pictures, rel=0.02)
     assert np.mean(counts == 0) == pytest.approx(table.empty / table.pictures, abs=0.002)
     by_cell = np.repeat(counts, np.maximum(counts, 1))
-    assert np.quantile(by_cell, LEVELS[INNER]) == pytest.approx(table.cell_count.quantiles[INNER], abs=1)
+    printed = np.array(table.cell_count.quantiles[INNER])
+    assert (np.abs(np.quantile(by_cell, LEVELS[INNER]) - printed) <= np.maximum(1, 0.05 * printed)).all()
     assert by_cell.mean() == pytest.approx(table.cell_count.mean, rel=0.04)
     assert cell_count(collection, 0.0) == 0
     assert cell_count(collection, 1.0) == table.cell_count.quantiles[-1]
 
 
 def test_no_cells_have_no_sizes():
-    assert draw_sizes("green", 0, np.random.default_rng(0)) == []
+    assert draw_sizes("green", 0, np.random.default_rng(0), 0.5) == []
 
 
 # Forms
@@ -95,7 +97,7 @@ def test_forms_have_the_area_and_extension_asked_for_and_clean_outlines(collecti
     form = draw_form(collection, area, feret, rng)
     assert form.area == pytest.approx(area, rel=0.01)
     assert form.feret == pytest.approx(feret, rel=0.01)
-    ring = annotate(form, area, rng)
+    ring = clicked_outline(form, area, rng)
     assert not len(crossings(ring.astype(float)))
     filled = AnnotatedImage("", (300, 300), (Cell((ring + 150.0,)),)).areas[0]
     assert filled == pytest.approx(area, rel=0.12, abs=6)
@@ -113,7 +115,7 @@ def test_levels_of_a_form_agree_with_its_outline(collection):
 def test_the_smallest_cells_still_have_an_outline(collection, seed, area):
     rng = np.random.default_rng(seed)
     form = draw_form(collection, area, 1.2 * np.sqrt(4 * area / np.pi), rng)
-    ring = annotate(form, area, rng)
+    ring = clicked_outline(form, area, rng)
     assert len(np.unique(ring, axis=0)) >= 3
     assert not len(crossings(ring.astype(float)))
 
@@ -228,7 +230,7 @@ def test_a_small_picture_is_a_shrunken_one_or_at_full_scale_a_part():
 def test_only_red_pictures_come_from_the_old_camera():
     rng = np.random.default_rng(0)
     sizes = {round(draw_scene("red", rng, (64, 64)).pixel_size_um, 4) for _ in range(12)}
-    assert sizes == {0.32 / 0.25, 0.314 / 0.25}
+    assert sizes == {0.27 / 0.25, 0.314 / 0.25}
     assert draw_scene("green", rng, (64, 64), e4500=True).pixel_size_um == 0.314 / 0.25
 
 
@@ -366,7 +368,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_workers(tmp_path):
     for folder, workers in (("one", 1), ("two", 2)):
         synthesise(tmp_path / folder, pictures=2, seed=9, collections=("green", "red"), size=(64, 48), workers=workers)
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
-    assert len(digests(tmp_path / "one")) == 4 + 2 + 4 + 2
+    assert len(digests(tmp_path / "one")) == 4 + 4 + 2 + 4 + 2
 
 
 def test_more_pictures_and_fewer_collections_leave_the_others_as_they_are(tmp_path, lab):

@@ -113,10 +113,20 @@ def synth(
     seed: int,
     collections: str = "green,red,yellow",
     size: str = "1600x1200",
+    crowding: float = 1.0,
+    artefacts: float = 1.0,
+    contrast: float = 1.0,
+    hue: float = 1.0,
+    ambiguity: float = 1.0,
+    subjectivity: float = 1.0,
+    annotators: int = 1,
     workers: int = 1,
     common: Common = _AS_USUAL,
 ) -> int:
     """Make a synthetic lab folder: raw pictures, annotations, metadata and truth.
+
+    The dials from crowding to subjectivity make the pictures easier or harder: 1 is as in the published collections, 0 is
+    none of it, 2 twice as much.
 
     Example: fncells synth lab --pictures 20 --seed 1
 
@@ -132,13 +142,28 @@ def synth(
         Out of green, red and yellow, with commas between.
     size
         Width and height of the pictures in pixels.
+    crowding
+        How many cells lie side by side.
+    artefacts
+        How many spots, filaments, stripes, bright edges and rods there are.
+    contrast
+        How far pictures differ in the brightness of background and cells.
+    hue
+        How far they differ in hue.
+    ambiguity
+        How many cells are left unmarked, and how bright those are.
+    subjectivity
+        How far annotators differ in what they mark and how.
+    annotators
+        How many people mark every picture, each in an own way (annotators/2, annotators/3...).
     workers
         Processes to work with.
     """
-    from fncells.synthetic import synthesise
+    from fncells.synthetic import Challenges, synthesise
 
     chosen = tuple(name.strip() for name in collections.split(","))
-    synthesise(folder, pictures=pictures, seed=seed, collections=chosen, size=_size(size), workers=workers)
+    dials = Challenges(crowding, artefacts, contrast, hue, ambiguity, subjectivity)
+    synthesise(folder, pictures, seed, chosen, _size(size), workers, dials, annotators)
     made = {"folder": folder.as_posix(), "collections": list(chosen), "pictures": pictures * len(chosen), "seed": seed}
     common.result(made, f"{made['pictures']} pictures are in {folder}.")
     return 0

@@ -6,6 +6,7 @@ a whole lab folder as `fncells build` takes it.
 """
 
 from fncells.synthetic.lab import synthesise
+from fncells.synthetic.looks import Challenges
 from fncells.synthetic.scene import Scene, draw_scene, picture
 
-__all__ = ["Scene", "draw_scene", "picture", "synthesise"]
+__all__ = ["Challenges", "Scene", "draw_scene", "picture", "synthesise"]

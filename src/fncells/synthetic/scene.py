@@ -1,6 +1,7 @@
 """One made-up picture with its cells: where they lie, how they are stained, and how the camera sees them."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -9,24 +10,30 @@ from numpy.typing import NDArray
 from fncells.cells import Cell
 from fncells.errors import InputError
 from fncells.published import COLLECTIONS, PIXEL_SIZE_UM
-from fncells.synthetic.shapes import Form, annotate, draw_form
-from fncells.synthetic.sizes import cell_count, draw_sizes
-from fncells.synthetic.tissue import Anatomy, Gray, Strokes, clouds, holes, soften, tissue_edge, wander
+from fncells.synthetic.annotators import Annotator, Body, clicked_outline, mark, within
+from fncells.synthetic.camera import photograph
+from fncells.synthetic.fibres import Strokes, strands
+from fncells.synthetic.looks import Challenges, Look, look_of
+from fncells.synthetic.shapes import Form, draw_form
+from fncells.synthetic.sizes import cell_count, draw_sizes, level_of
+from fncells.synthetic.stain import Grains, body_light, place_patch
+from fncells.synthetic.surroundings import anywhere, artefacts, fibres, haze, neuropil, tissue
+from fncells.synthetic.tissue import Anatomy, Gray, soften
 
-__all__ = ["MOST_PIXELS", "SMALLEST_SIDE", "Scene", "draw_scene", "picture"]
+__all__ = ["E4500_PIXEL_SIZE_UM", "MOST_PIXELS", "SMALLEST_SIDE", "Scene", "draw_scene", "picture"]
 
 MOST_PIXELS = 2**27
 SMALLEST_SIDE = 32
 
-_E4500_PIXEL_SIZE_UM = (
-    0.32  # with it the red cells of Table 1 give the printed signal, a third of the pictures being its
-)
+# With it the red cells of Table 1 give the printed signal, a third of the pictures being of the old camera.
+E4500_PIXEL_SIZE_UM = 0.27
 _E4500_SHARE = 1 / 3
+_E4500_TRACK = 0.6  # share of its pictures that show the midline of the hindbrain
 _PUBLISHED_WIDTH = 1600
 _SMALLEST_SCALE = 0.25  # the smallest cells still have a few pixels
 _PUBLISHED_FIELD_UM2 = 1600 * 1200 * PIXEL_SIZE_UM**2
-# Pixels of the camera chip that always glow, as shares of width and height, and how much.
-_HOT = ((0.9894, 0.4333, 190.0), (0.1744, 0.8075, 120.0), (0.2431, 0.8069, 60.0), (0.6031, 0.1406, 45.0))
+_AS_PUBLISHED = Challenges()
+_FAINT = (0.18, 0.95)  # visibility of the cells that nobody marks, against the least that is marked
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,159 +46,49 @@ class Scene:
         uint8 RGB, shape (height, width, 3).
     truth
         int32 labels, shape (height, width): the exact bodies of the cells an annotator would mark, in raster order of
-        first pixels; dim out-of-focus cells, which annotators leave out, are background.
+        first pixels; the others are background.
+    everything
+        The same with the cells that annotators leave out, too dim or out of focus, numbered after the marked ones.
     annotations
-        The same cells, in the same order, as a person outlines them: slightly generous polygons of whole pixels.
+        The cells of `truth`, in the same order, as a careful person outlines them: slightly generous polygons of whole
+        pixels, with thin gaps between neighbours.
+    opinions
+        What each of the other people marked.
     pixel_size_um
         Side of a pixel in µm.
     """
 
     pixels: NDArray[np.uint8]
     truth: NDArray[np.int32]
+    everything: NDArray[np.int32]
     annotations: tuple[Cell, ...]
+    opinions: tuple[tuple[Cell, ...], ...]
     pixel_size_um: float
-
-
-@dataclass(frozen=True)
-class _Look:
-    """How a collection looks, before chance; levels are grey levels of its main channel in a picture of 8 bits."""
-
-    background: float
-    spread: float  # of the background between pictures, as a standard deviation of its logarithm
-    texture: float  # of the tissue, as a share of the background
-    uneven: float
-    cell: float
-    cell_spread: float
-    faintest: float
-    dim: tuple[float, float]  # weakest and strongest of the cells that annotators leave out
-    dim_share: float  # of those, for each marked cell
-    dim_always: float
-    edge: tuple[float, float]  # softness of outlines in focus, px
-    coarse: float
-    grains: tuple[float, float]
-    nucleus: float  # share of cells whose nucleus shows dark
-    glow: float
-    shot: float  # variance a grey level
-    read: float  # variance
-    colour: tuple[float, ...]
-    nested: float  # share of cells that lie in nests
-    ceiling: float  # level where the film bends
-
-
-@dataclass(frozen=True)
-class _Fibres:
-    """Fibres and specks on a published field of view; strengths are shares of twice a typical cell's level."""
-
-    number: float
-    specks: float
-    speck: float
-    strength: float = 0.0
-    spread: float = 0.5
-    nested: float = 0.0
-    wave: float = 0.2
-    longest: float = 220.0
-    beaded: bool = False
-
-
-_LOOKS = {
-    "green": _Look(
-        background=50,
-        spread=0.22,
-        texture=0.04,
-        uneven=0.06,
-        cell=24,
-        cell_spread=0.55,
-        faintest=9,
-        dim=(3, 8),
-        dim_share=0.5,
-        dim_always=4,
-        edge=(1.3, 2.8),
-        coarse=0.14,
-        grains=(0.0, 0.12),
-        nucleus=0.1,
-        glow=0.05,
-        shot=0.10,
-        read=1.0,
-        colour=(0.03, 1.0, 0.145),
-        nested=0.5,
-        ceiling=255,
-    ),
-    "yellow": _Look(
-        background=4.5,
-        spread=0.45,
-        texture=0.09,
-        uneven=0.22,
-        cell=95,
-        cell_spread=0.45,
-        faintest=26,
-        dim=(3, 22),
-        dim_share=0.5,
-        dim_always=6,
-        edge=(2.0, 4.4),
-        coarse=0.20,
-        grains=(0.05, 0.8),
-        nucleus=0.35,
-        glow=0.16,
-        shot=0.14,
-        read=0.6,
-        colour=(1.0, 0.76, 0.06),
-        nested=0.4,
-        ceiling=255,
-    ),
-    "red": _Look(
-        background=15,
-        spread=0.3,
-        texture=0.11,
-        uneven=0.16,
-        cell=66,
-        cell_spread=0.33,
-        faintest=30,
-        dim=(6, 24),
-        dim_share=0.6,
-        dim_always=8,
-        edge=(1.6, 3.2),
-        coarse=0.16,
-        grains=(0.0, 0.25),
-        nucleus=0.4,
-        glow=0.06,
-        shot=0.03,
-        read=0.3,
-        colour=(1.0, 0.0, 0.0),
-        nested=0.6,
-        ceiling=230,
-    ),
-}
-_FIBRES = {
-    "green": _Fibres(number=0, specks=150, speck=0.35),
-    "yellow": _Fibres(number=8, specks=14, speck=0.15, strength=0.03, nested=0.2, wave=0.12, beaded=True),
-    "red": _Fibres(number=700, specks=70, speck=0.28, strength=0.045, spread=0.6, nested=0.3, wave=0.3),
-    "E4500": _Fibres(number=260, specks=12, speck=0.2, strength=0.07, spread=0.8, nested=0.75, wave=0.25, longest=320),
-}
-_E4500 = replace(
-    _LOOKS["red"],
-    background=4, spread=0.4, texture=0.12, uneven=0.3,
-    cell=190, cell_spread=0.3, faintest=80, dim=(15, 70), dim_share=0.6, dim_always=6,
-    edge=(2.8, 5.0), coarse=0.16, grains=(0.0, 0.05), nucleus=0.45, glow=0.22,
-    shot=0.025, read=0.2, nested=0.8, ceiling=185,
-)  # fmt: skip
 
 
 @dataclass(eq=False)
 class _Canvas:
     """What is painted in the course of one picture."""
 
-    look: _Look
+    look: Look
     collection: str
     scale: float
     rng: np.random.Generator
     signal: Gray
     truth: NDArray[np.int32]
     taken: NDArray[np.uint8]
-    strokes: Strokes
+    near: Strokes
     far: Strokes
-    fibres: _Fibres
-    grain: Gray
-    cloud: Gray
+    grains: Grains
+    bodies: list[Body] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.truth.shape[0], self.truth.shape[1]
+
+    def holds(self, place: NDArray[np.int64]) -> bool:
+        """Whether a place, x and y, lies in the picture."""
+        return bool(0 <= place[0] < self.shape[1] and 0 <= place[1] < self.shape[0])
 
 
 def picture(
@@ -239,6 +136,9 @@ def draw_scene(
     e4500: bool | None = None,
     anatomy: Anatomy | None = None,
     level: float | None = None,
+    stature: float | None = None,
+    challenges: Challenges = _AS_PUBLISHED,
+    people: Sequence[Annotator] = (),
 ) -> Scene:
     """Make up one picture of a collection, with truth and annotations.
 
@@ -253,6 +153,12 @@ def draw_scene(
         What a double-marked pair shares; None draws one.
     level
         Rank of the picture by its number of cells, from 0 to 1; None leaves it to chance.
+    stature
+        Rank of the picture by the size of its cells, from 0 to 1; None leaves it to chance.
+    challenges
+        What makes it hard.
+    people
+        Who else marks its cells.
 
     Returns
     -------
@@ -268,38 +174,53 @@ def draw_scene(
     old = bool(rng.random() < _E4500_SHARE) if e4500 is None else e4500
     old = old and collection == "red"
     width, height = size
+    shape = height, width
     anatomy = anatomy or Anatomy.draw(rng, height / width)
-    level = float(rng.random()) if level is None else level
-    pixel_size = (_E4500_PIXEL_SIZE_UM if old else PIXEL_SIZE_UM) / scale
-    look = _varied(_E4500 if old else _LOOKS[collection], rng)
+    if old and rng.random() < _E4500_TRACK:
+        anatomy = anatomy.with_track(rng, height / width)
+    if level is None:
+        level = level_of(rng.random(), old) if collection == "red" else float(rng.random())
+    stature = float(rng.random()) if stature is None else stature
+    pixel_size = (E4500_PIXEL_SIZE_UM if old else PIXEL_SIZE_UM) / scale
+    look = look_of(collection, old, challenges, rng)
 
+    light, inside = tissue(shape, anatomy, look, scale, rng)
     canvas = _Canvas(
         look=look,
         collection=collection,
         scale=scale,
         rng=rng,
-        signal=np.zeros((height, width), dtype=np.float32),
-        truth=np.zeros((height, width), dtype=np.int32),
-        taken=np.zeros((height, width), dtype=np.uint8),
-        strokes=Strokes((height, width), top=2 * look.cell),
-        far=Strokes((height, width), top=2 * look.cell),
-        fibres=_FIBRES["E4500" if old else collection],
-        grain=_grain(rng, 1.3 * max(scale, 0.5)),
-        cloud=_cloud(rng, 2.2 * scale + 0.5),
+        signal=np.zeros(shape, dtype=np.float32),
+        truth=np.zeros(shape, dtype=np.int32),
+        taken=(inside < 0.6).astype(np.uint8),
+        near=Strokes(shape, top=2 * look.stain.level),
+        far=Strokes(shape, top=2 * look.stain.level),
+        grains=Grains.draw(scale, rng),
     )
-    background = _background(canvas, anatomy)
-    outlines = _paint_cells(canvas, anatomy, _number(collection, level, size, pixel_size, rng), pixel_size)
-    _paint_dim_cells(canvas, anatomy, len(outlines))
-    _paint_fibres(canvas, anatomy)
-    _paint_artefacts(canvas)
-    near = (2.0 if old else 1.1) * scale + 0.3
-    signal = background + canvas.signal + canvas.strokes.blurred(near) + canvas.far.blurred(3.2 * near)
+    number = _number(collection, level, size, pixel_size, rng)
+    _paint_marked_cells(canvas, anatomy, number, stature, pixel_size, challenges)
+    marked = len(canvas.bodies)
+    everything = _paint_faint_cells(canvas, anatomy, stature, pixel_size, challenges)
+
+    light += neuropil(shape, anatomy, look, scale, rng) * inside
+    light += fibres(shape, anatomy, look, scale, rng) * inside
     if old:
-        signal += _haze(canvas, anatomy)
-    signal += np.float32(look.glow) * soften(canvas.signal, 16 * scale)
-    pixels = _photograph(signal, look, rng)
-    truth, order = _in_raster_order(canvas.truth, len(outlines))
-    return Scene(pixels, truth, tuple(Cell((outlines[index],)) for index in order), pixel_size)
+        light += haze(shape, anatomy, look, scale, rng) * inside
+    light += artefacts(shape, inside, look, scale, challenges.artefacts, rng)
+    blur = (1.8 if old else 1.0) * scale + 0.3
+    cells = canvas.signal + canvas.near.blurred(blur) + canvas.far.blurred(3 * blur)
+    glow = np.float32(look.stain.glow)
+    light += cells + glow * (np.float32(0.6) * soften(cells, 7 * scale) + np.float32(0.6) * soften(cells, 24 * scale))
+    pixels = photograph(light, look, rng)
+
+    opinions = tuple(mark(canvas.bodies, person, shape, rng) for person in people)
+    truth, order = _in_raster_order(canvas.truth, marked)
+    hidden = np.where((everything > 0) & (truth == 0), everything, 0)
+    hidden, _ = _in_raster_order(hidden, len(canvas.bodies))
+    everything = np.where(hidden > 0, hidden + np.int32(truth.max()), truth).astype(np.int32)
+    outlines = [canvas.bodies[index].outline for index in order]
+    annotations = tuple(Cell((ring.astype(np.float64),)) for ring in outlines if ring is not None)
+    return Scene(pixels, truth, everything, annotations, opinions, pixel_size)
 
 
 def _checked(collection: str, size: tuple[int, int], scale: float | None) -> float:
@@ -314,19 +235,6 @@ def _checked(collection: str, size: tuple[int, int], scale: float | None) -> flo
     return chosen
 
 
-def _varied(look: _Look, rng: np.random.Generator) -> _Look:
-    """Give one picture its own look: no two exposures are alike."""
-    exposure = np.exp(rng.normal(0, look.spread))
-    # Where the background is brighter the cells are too, yet not by as much.
-    return replace(
-        look,
-        background=look.background * exposure,
-        cell=look.cell * exposure**0.5 * np.exp(rng.normal(0, 0.12)),
-        colour=tuple(share * np.exp(rng.normal(0, 0.04)) if 0 < share < 1 else share for share in look.colour),
-        shot=look.shot * np.exp(rng.normal(0, 0.15)),
-    )
-
-
 def _number(collection: str, level: float, size: tuple[int, int], pixel_size: float, rng: np.random.Generator) -> int:
     """Cells of this picture: as many as Table 1 has on a published one, fewer where the field of view is smaller."""
     share = min(1.0, size[0] * size[1] * pixel_size**2 / _PUBLISHED_FIELD_UM2)
@@ -334,279 +242,175 @@ def _number(collection: str, level: float, size: tuple[int, int], pixel_size: fl
     return int(cell_count(collection, level) * (1.0 if share > 0.9 else share) + rng.random() * (share <= 0.9))
 
 
-def _grain(rng: np.random.Generator, sigma: float) -> Gray:
-    """Make a tile of granules: 0 between them, about 1 on average, several on the brightest."""
-    noise = _without_seam(sigma, rng)
-    grain = np.maximum(noise / noise.std() + 1.0, 0) ** 1.4
-    return np.asarray(grain / grain.mean(), dtype=np.float32)
-
-
-def _cloud(rng: np.random.Generator, sigma: float) -> Gray:
-    """Make a tile of smooth unevenness, mean 0 and standard deviation 1."""
-    cloud = _without_seam(sigma, rng)
-    return np.asarray((cloud - cloud.mean()) / cloud.std(), dtype=np.float32)
-
-
-def _without_seam(sigma: float, rng: np.random.Generator) -> Gray:
-    """Blurred noise that goes on where it ends, so that pieces may be cut anywhere."""
-    sheet = rng.standard_normal((320, 320), dtype=np.float32)
-    return np.asarray(cv2.GaussianBlur(np.pad(sheet, 32, mode="wrap"), (0, 0), sigma)[32:-32, 32:-32], dtype=np.float32)
-
-
-# Tissue
-
-
-def _background(canvas: _Canvas, anatomy: Anatomy) -> Gray:
-    look, scale, shape = canvas.look, canvas.scale, canvas.signal.shape
-    shared = np.random.default_rng(anatomy.grain)
-    light = clouds(shape, shared, (shape[1] / 2.5, shape[1] / 6))
-    shade = holes(shape, shared, 15 * scale + 2)
-    texture = clouds(shape, canvas.rng, tuple(size * scale + 1 for size in (4, 8, 16, 32, 64)))
-    field = 1 + np.float32(look.uneven) * light + np.float32(look.texture) * texture
-    field -= np.float32({"green": 0.20, "yellow": 0.22, "red": 0.18}[canvas.collection]) * shade
-    np.maximum(field, 0.15, out=field)
-    edge = tissue_edge(shape, anatomy, blur=9 * scale + 1)
-    if edge is not None:
-        inside, near = edge
-        canvas.taken[inside < 0.6] = 1
-        field *= 1 + np.float32(0.35 * canvas.rng.random()) * near
-        field = 0.03 + field * inside
-    return np.asarray(field * np.float32(look.background), dtype=np.float32)
-
-
-def _haze(canvas: _Canvas, anatomy: Anatomy) -> Gray:
-    """Light from cells and fibres above and below the focus, where cells gather."""
-    height, width = canvas.signal.shape
-    y, x = np.mgrid[0:height:16, 0:width:16].astype(np.float32) / width
-    glow = np.zeros_like(x)
-    for x_middle, y_middle, spread in anatomy.nests:
-        distance = (np.square(x - x_middle) + np.square(y - y_middle)) / np.float32(spread) ** 2
-        glow += np.exp(-distance / 2) * np.float32(canvas.rng.uniform(0.05, 0.3) * canvas.look.cell / 2)
-    glow *= np.exp(0.5 * clouds(x.shape, canvas.rng, (4.0 * canvas.scale + 1, 9.0 * canvas.scale + 1)))
-    return np.asarray(cv2.resize(glow, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
-
-
-def _paint_fibres(canvas: _Canvas, anatomy: Anatomy) -> None:
-    """Fibres that belong to no cell of the picture: dense in red, a few beaded ones in yellow; and specks everywhere."""
-    rng, scale, kind = canvas.rng, canvas.scale, canvas.fibres
-    height, width = canvas.signal.shape
-    field = height * width / (1600 * 1200 * scale**2)
-    main = rng.uniform(0, np.pi)
-    for _ in range(rng.poisson(kind.number * field)):
-        start = _anywhere(canvas, anatomy, kind.nested)
-        points = wander(start, main + rng.normal(0, 0.8), rng.uniform(30, kind.longest) * scale, 14, kind.wave, rng)
-        sharp = rng.random() < 0.4
-        strength = kind.strength * rng.lognormal(0, kind.spread)
-        # A fibre comes into focus and leaves it again.
-        level = strength * np.sin(np.linspace(0.15, np.pi - 0.15, 14)) ** rng.uniform(0.6, 2)
-        thick = np.full(14, (rng.uniform(0.8, 2.2) if sharp else rng.uniform(2, 3.5)) * scale)
-        (canvas.strokes if sharp else canvas.far).line(points, level, thick)
-        if kind.beaded:
-            beads = points[rng.random(15) < 0.6]
-            canvas.strokes.dots(beads, np.full(len(beads), strength * 3), np.full(len(beads), 1.3 * scale))
-    _paint_specks(canvas, int(rng.poisson(kind.specks * field)), kind.speck)
-
-
-def _paint_specks(canvas: _Canvas, number: int, strength: float) -> None:
-    """Small groups of bright points."""
-    rng, scale = canvas.rng, canvas.scale
-    height, width = canvas.signal.shape
-    middles = rng.uniform((0, 0), (width, height), (number, 2))
-    for middle in middles:
-        points = middle + rng.normal(0, 5 * scale, (rng.integers(1, 6), 2))
-        count = len(points)
-        canvas.strokes.dots(points, strength * rng.lognormal(-0.3, 0.5, count), rng.uniform(0.5, 1.4, count) * scale)
-
-
-def _paint_artefacts(canvas: _Canvas) -> None:
-    """Spots, filaments, a lateral stripe: what glows and is no cell."""
-    rng, scale = canvas.rng, canvas.scale
-    height, width = canvas.signal.shape
-    spots = rng.poisson(1.5)
-    middles = rng.uniform((0, 0), (width, height), (spots, 2))
-    canvas.strokes.dots(middles, rng.uniform(0.3, 1.0, spots), rng.uniform(1.0, 4.5, spots) * scale)
-    if rng.random() < 0.12:
-        start = rng.uniform((0, 0), (width, height))
-        points = wander(start, rng.uniform(0, 6.28), rng.uniform(150, 600) * scale, 30, 0.15, rng)
-        canvas.strokes.line(points, np.full(30, rng.uniform(0.15, 0.6)), np.full(30, rng.uniform(1.5, 5) * scale))
-    if rng.random() < 0.08:
-        across = np.linspace(0, 1, width, dtype=np.float32)
-        band = np.exp(-np.square((across - np.float32(rng.choice([0.0, 1.0]))) / np.float32(rng.uniform(0.02, 0.08))))
-        canvas.signal += band * np.float32(canvas.look.background * rng.uniform(0.5, 1.5))
-
-
 # Cells
 
 
-def _paint_cells(canvas: _Canvas, anatomy: Anatomy, number: int, pixel_size: float) -> list[NDArray[np.float64]]:
-    """Paint the cells that get marked, the largest first; their outlines in order of their numbers."""
-    rng, look = canvas.rng, canvas.look
-    outlines: list[NDArray[np.float64]] = []
-    for size in sorted(draw_sizes(canvas.collection, number, rng), reverse=True):
+def _paint_marked_cells(
+    canvas: _Canvas, anatomy: Anatomy, number: int, stature: float, pixel_size: float, challenges: Challenges
+) -> None:
+    """Paint the cells that get marked, the largest first."""
+    rng, stain = canvas.rng, canvas.look.stain
+    for size in sorted(draw_sizes(canvas.collection, number, rng, stature), reverse=True):
         area, feret = size.area_um2 / pixel_size**2, size.feret_um / pixel_size
         form = draw_form(canvas.collection, area, max(feret - 0.7, 1.5), rng)
-        ring = annotate(form, area, rng)
+        ring = clicked_outline(form, area, rng)
         reach = int(np.abs(ring).max()) + 2
-        outline = np.zeros((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)
-        cv2.fillPoly(outline, [(ring + reach).astype(np.int32)], color=1)
-        middle = _free_place(canvas, anatomy, outline)
+        window = np.zeros((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)
+        cv2.fillPoly(window, [(ring + reach).astype(np.int32)], color=1)
+        middle = _free_place(canvas, anatomy, window, challenges.crowding)
         if middle is None:
             continue
-        outlines.append((ring + middle).astype(np.float64))
-        _mark(canvas, form, middle, outline, area, number=len(outlines))
-        strength = max(look.faintest, look.cell * rng.lognormal(0, look.cell_spread))
-        softness = rng.uniform(*look.edge) * max(canvas.scale, 0.35)
+        outline = within(ring + middle, canvas.shape)
+        if outline is None or not _fill_body(canvas.truth, form, middle, window, area, len(canvas.bodies) + 1, rng):
+            continue
+        place = place_patch(canvas.shape, middle, reach)
+        if place is not None:
+            canvas.taken[place[0]] |= window[place[1]]
+        strength = max(stain.faintest, stain.level * rng.lognormal(0, stain.spread))
+        canvas.bodies.append(Body(form, middle, area, strength / stain.faintest, outline))
+        softness = rng.uniform(*stain.softness) * max(canvas.scale, 0.35)
         _stain(canvas, form, middle, strength, softness)
         _paint_processes(canvas, form, middle, strength)
-    return outlines
 
 
-def _free_place(canvas: _Canvas, anatomy: Anatomy, outline: NDArray[np.uint8]) -> NDArray[np.int64] | None:
+def _free_place(
+    canvas: _Canvas, anatomy: Anatomy, window: NDArray[np.uint8], crowding: float
+) -> NDArray[np.int64] | None:
     """Find a place in the tissue where the outlined cell touches no other; a thin gap is left, as annotators do."""
-    height, width = canvas.signal.shape
-    reach = outline.shape[0] // 2
-    if 2 * reach + 1 > min(height, width):
-        return None
-    with_gap = cv2.dilate(outline, np.ones((3, 3), dtype=np.uint8)).astype(bool)
-    for attempt in range(80):
-        place = _anywhere(canvas, anatomy, canvas.look.nested if attempt < 40 else 0.0)
-        x, y = np.clip(np.rint(place).astype(np.int64), reach, (width - 1 - reach, height - 1 - reach))
-        window = canvas.taken[y - reach : y + reach + 1, x - reach : x + reach + 1]
-        if not window[with_gap].any():
-            window |= outline
-            return np.array([x, y])
+    reach = window.shape[0] // 2
+    with_gap = cv2.dilate(window, np.ones((3, 3), dtype=np.uint8)).astype(bool)
+
+    def free(middle: NDArray[np.int64]) -> bool:
+        place = place_patch(canvas.shape, middle, reach)
+        return place is not None and not canvas.taken[place[0]][with_gap[place[1]]].any()
+
+    for place in _places(canvas, anatomy, reach, crowding):
+        middle = np.asarray(np.rint(place), dtype=np.int64)
+        # What is mostly cut off by the edge gets no mark.
+        if canvas.holds(middle) and free(middle):
+            return middle
     return None
 
 
-def _anywhere(canvas: _Canvas, anatomy: Anatomy, nested: float) -> NDArray[np.float64]:
+def _places(canvas: _Canvas, anatomy: Anatomy, reach: int, crowding: float) -> Iterator[NDArray[np.float64]]:
+    """Places to try: some cells lie beside another one, as near as may be, the others by themselves, first in the nests."""
     rng = canvas.rng
-    height, width = canvas.signal.shape
-    if rng.random() < nested:
-        x, y, spread = anatomy.nests[rng.integers(len(anatomy.nests))]
-        return np.asarray((np.array([x, y]) + rng.normal(0, spread, 2)) * width)
-    return rng.uniform((0, 0), (width, height))
+    if canvas.bodies and rng.random() < canvas.look.beside * crowding:
+        for _ in range(4):
+            other = canvas.bodies[int(rng.integers(len(canvas.bodies)))]
+            angle = rng.uniform(0, 2 * np.pi)
+            way = np.array([np.cos(angle), np.sin(angle)])
+            for distance in np.linspace(0.3, 1.2, 24) * (reach + other.form.feret / 2):
+                yield other.middle + distance * way
+    for nested in (canvas.look.nested, canvas.look.nested / 2, 0.0):
+        yield from anywhere(canvas.shape, anatomy, nested, 30, rng)
 
 
-def _mark(
-    canvas: _Canvas, form: Form, middle: NDArray[np.int64], outline: NDArray[np.uint8], area: float, number: int
-) -> None:
-    """Enter the cell's exact body into the truth: the innermost pixels, somewhat fewer than were outlined."""
-    reach = outline.shape[0] // 2
+def _fill_body(
+    labels: NDArray[np.int32],
+    form: Form,
+    middle: NDArray[np.int64],
+    window: NDArray[np.uint8],
+    area: float,
+    number: int,
+    rng: np.random.Generator,
+) -> bool:
+    """Enter a cell's body: the innermost pixels, somewhat fewer than were outlined; False where the picture shows none."""
+    reach = window.shape[0] // 2
     levels = form.levels(reach)
-    pixels = max(1, round(area / canvas.rng.uniform(1.04, 1.2)))
-    body = (levels <= np.partition(levels.ravel(), pixels - 1)[pixels - 1]) & (outline > 0)
-    x, y = middle
-    canvas.truth[y - reach : y + reach + 1, x - reach : x + reach + 1][body] = number
+    pixels = max(1, round(area / rng.uniform(1.04, 1.2)))
+    body = (levels <= np.partition(levels.ravel(), pixels - 1)[pixels - 1]) & (window > 0)
+    place = place_patch((labels.shape[0], labels.shape[1]), middle, reach)
+    if place is None or not body[place[1]].any():
+        return False
+    labels[place[0]][body[place[1]]] = number
+    return True
+
+
+def _paint_faint_cells(
+    canvas: _Canvas, anatomy: Anatomy, stature: float, pixel_size: float, challenges: Challenges
+) -> NDArray[np.int32]:
+    """Paint the cells that annotators leave out: too faint, out of focus or only grazed by the slice; their labels."""
+    rng, look = canvas.rng, canvas.look
+    height, width = canvas.shape
+    field_share = min(height * width / (1600 * 1200 * canvas.scale**2), 4.0)
+    number = rng.poisson(challenges.ambiguity * (look.dim * len(canvas.bodies) + look.dim_always * field_share))
+    labels = np.zeros(canvas.shape, dtype=np.int32)
+    least, most = _FAINT[0], _FAINT[1] * (0.6 + 0.4 * challenges.ambiguity)
+    places = anywhere(canvas.shape, anatomy, look.nested, number, rng)
+    for size, place in zip(draw_sizes(canvas.collection, number, rng, stature), places, strict=True):
+        grazed = rng.uniform(0.45, 1.0) ** 2
+        area = size.area_um2 / pixel_size**2 * grazed
+        feret = max(size.feret_um / pixel_size * np.sqrt(grazed), 1.5)
+        form = draw_form(canvas.collection, area, feret, rng)
+        middle = np.rint(place).astype(np.int64)
+        if not canvas.holds(middle) or canvas.taken[middle[1], middle[0]]:
+            continue
+        blurred = rng.random() < 0.6
+        softness = (
+            rng.uniform(*((1.0, 2.5) if blurred else (0.4, 0.9))) * look.stain.softness[1] * max(canvas.scale, 0.35)
+        )
+        visibility = float(np.exp(rng.uniform(np.log(least), np.log(most))))
+        ring = clicked_outline(form, max(area, 6.0), rng)
+        reach = int(np.abs(ring).max()) + 2
+        window = np.zeros((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)
+        cv2.fillPoly(window, [(ring + reach).astype(np.int32)], color=1)
+        if _fill_body(labels, form, middle, window, area, len(canvas.bodies) + 1, rng):
+            canvas.bodies.append(Body(form, middle, area, visibility, None))
+            _stain(canvas, form, middle, visibility * look.stain.faintest, softness)
+            if not blurred and rng.random() < 0.4:
+                _paint_processes(canvas, form, middle, visibility * look.stain.faintest)
+    return labels
 
 
 def _stain(canvas: _Canvas, form: Form, middle: NDArray[np.int64], strength: float, softness: float) -> None:
     """Add the light of one cell to the signal."""
-    look, rng = canvas.look, canvas.rng
-    radius = max(float(np.sqrt(form.area / np.pi)), 1.0)
-    reach = int(form.feret * 0.75 + 5 * softness) + 2
-    levels = form.levels(reach)
-    body = 1 / (1 + np.exp(np.clip((levels - np.float32(0.95)) * np.float32(radius / softness), -20, 20)))
-    body *= np.maximum(1 + np.float32(look.coarse) * _tile(canvas.cloud, levels.shape, rng), 0.3)
-    # Granules are sharp only where the cell is in focus.
-    grains = rng.uniform(*look.grains) * float(np.clip(2 - softness / (look.edge[1] * max(canvas.scale, 0.35)), 0.1, 1))
-    body *= (1 - np.float32(0.75 * grains)) + np.float32(0.75 * grains) * _tile(canvas.grain, levels.shape, rng)
-    if rng.random() < look.nucleus:
-        body *= 1 - np.float32(rng.uniform(0.25, 0.65)) * np.exp(-np.square(levels / np.float32(0.42)))
-    if canvas.collection == "green":
-        body *= 1 + np.float32(rng.uniform(0, 0.35)) * np.exp(-np.square((levels - np.float32(0.8)) / np.float32(0.25)))
-    else:
-        # A soma is thickest in its middle.
-        body *= np.float32(1.12) - np.float32(0.3) * np.minimum(levels, 1.2)
-    _add(canvas.signal, body * np.float32(strength), middle)
-
-
-def _add(signal: Gray, patch: Gray, middle: NDArray[np.int64]) -> None:
-    """Add a square patch around a place, as far as it lies in the picture."""
-    reach = patch.shape[0] // 2
-    x, y = (int(value) for value in middle)
-    top, left = max(y - reach, 0), max(x - reach, 0)
-    bottom, right = min(y + reach + 1, signal.shape[0]), min(x + reach + 1, signal.shape[1])
-    if bottom > top and right > left:
-        rows, columns = slice(top - y + reach, bottom - y + reach), slice(left - x + reach, right - x + reach)
-        signal[top:bottom, left:right] += patch[rows, columns]
-
-
-def _tile(tile: Gray, shape: tuple[int, ...], rng: np.random.Generator) -> Gray:
-    y, x = rng.integers(tile.shape[0]), rng.integers(tile.shape[1])
-    rows, columns = (np.arange(shape[0]) + y) % tile.shape[0], (np.arange(shape[1]) + x) % tile.shape[1]
-    return np.asarray(tile[rows[:, None], columns])
-
-
-def _paint_dim_cells(canvas: _Canvas, anatomy: Anatomy, marked: int) -> None:
-    """Paint cells out of focus, which annotators leave out on purpose."""
-    rng, look = canvas.rng, canvas.look
-    height, width = canvas.signal.shape
-    field = height * width / (1600 * 1200 * canvas.scale**2)
-    number = rng.poisson(look.dim_share * marked + look.dim_always * min(field, 4.0))
-    pixel_size = PIXEL_SIZE_UM / canvas.scale
-    for size in draw_sizes(canvas.collection, number, rng):
-        form = draw_form(canvas.collection, size.area_um2 / pixel_size**2, max(size.feret_um / pixel_size, 1.5), rng)
-        x, y = np.rint(_anywhere(canvas, anatomy, look.nested)).astype(np.int64)
-        # Out of focus, or only grazed by the slice: soft, and never brighter than what gets marked.
-        softness = rng.uniform(1.0, 3.0) * look.edge[1] * max(canvas.scale, 0.35)
-        if 0 <= x < width and 0 <= y < height and not canvas.taken[y, x]:
-            _stain(canvas, form, np.array([x, y]), rng.uniform(*look.dim), softness)
+    rng, stain = canvas.rng, canvas.look.stain
+    drawn = rng.random()
+    kind = 1.0 if drawn < stain.filled else 0.0 if drawn > 1 - stain.granular else rng.uniform(0.15, 0.85)
+    # Those filled to the brim shine the more, for all their light.
+    light = body_light(form, stain, canvas.grains, softness, kind, rng) * np.float32(strength * (0.8 + 1.2 * kind**3))
+    place = place_patch(canvas.shape, middle, light.shape[0] // 2)
+    if place is not None:
+        canvas.signal[place[0]] += light[place[1]]
 
 
 def _paint_processes(canvas: _Canvas, form: Form, middle: NDArray[np.int64], strength: float) -> None:
-    """Paint processes that leave the corners of a cell and fade."""
+    """Paint processes that leave the corners of a cell, branch and fade."""
     rng, scale = canvas.rng, canvas.scale
-    red = canvas.collection == "red"
+    usual, thickness, bright = canvas.look.processes
     for corner in form.corners:
-        start, within = form.points(np.array([corner]), 0.85)[0], form.points(np.array([corner]), 0.5)[0]
-        heading = float(np.arctan2(*(start - within)[::-1]))
-        length = rng.lognormal(np.log(90 if red else 60), 0.5) * scale
-        pieces = 16
-        points = wander(start + middle, heading, length, pieces, 0.16 if red else 0.12, rng)
-        fade = np.linspace(1, 0.06, pieces) ** rng.uniform(1.2, 3)
-        beads = rng.lognormal(0, 0.1 if red else 0.3, pieces)
-        thick = rng.uniform(0.10, 0.22) * form.stretch[1] * 2 * np.linspace(1, 0.3, pieces)
-        level = strength / (2 * canvas.look.cell) * rng.uniform(0.25, 0.7) * fade * beads
-        # From the far end inward, so that the brighter piece lies on top.
-        sheet = canvas.far if rng.random() < 0.4 else canvas.strokes
-        sheet.line(points[::-1], level[::-1], thick[::-1])
+        start, within_it = form.points(np.array([corner]), 0.85)[0], form.points(np.array([corner]), 0.5)[0]
+        heading = float(np.arctan2(*(start - within_it)[::-1]))
+        level = strength / (2 * canvas.look.stain.level) * bright * rng.lognormal(0, 0.35)
+        thick = thickness * rng.lognormal(0, 0.3) * 2 * form.stretch[1]
+        _paint_process(canvas, start + middle, heading, rng.lognormal(np.log(usual), 0.5) * scale, level, thick)
 
 
-def _in_raster_order(truth: NDArray[np.int32], number: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+def _paint_process(
+    canvas: _Canvas, start: NDArray[np.float64], heading: float, length: float, level: float, thick: float
+) -> None:
+    rng, pieces = canvas.rng, 18
+    points = strands(start[None], np.array([heading]), np.array([length]), pieces, 0.14, rng)[0]
+    fade = np.linspace(1, 0.12, pieces) ** rng.uniform(0.6, 1.8) * rng.lognormal(0, 0.15, pieces)
+    widths = thick * np.linspace(1, 0.3, pieces)
+    # From the far end inward, so that the brighter piece lies on top.
+    sheet = canvas.far if rng.random() < 0.3 else canvas.near
+    sheet.line(points[::-1], (level * fade)[::-1], widths[::-1])
+    grains = points[1:][rng.random(pieces) < 0.5 * canvas.look.stain.grain]
+    shifted = grains + rng.normal(0, 0.3 * thick + 0.5, grains.shape)
+    canvas.near.dots(shifted, 1.5 * level * rng.lognormal(0, 0.4, len(grains)), np.full(len(grains), canvas.scale))
+    if thick > 2 and rng.random() < 0.45:
+        at = int(rng.integers(3, 12))
+        turned = heading + rng.choice([-1, 1]) * rng.uniform(0.4, 1.1)
+        _paint_process(canvas, points[at], turned, 0.6 * length, level * fade[at], 0.6 * widths[at])
+
+
+def _in_raster_order(labels: NDArray[np.int32], number: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Labels renumbered by first pixels, and for each new number the place of its cell among the old ones."""
-    values, first = np.unique(truth, return_index=True)
+    values, first = np.unique(labels, return_index=True)
     order = values[np.argsort(first)]
     order = order[order > 0]
     renumbered = np.zeros(number + 1, dtype=np.int32)
     renumbered[order] = np.arange(1, len(order) + 1)
-    return renumbered[truth], order.astype(np.int64) - 1
-
-
-# Camera
-
-
-def _photograph(signal: Gray, look: _Look, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Take the picture as a camera does: bent brights, darker corners, noise, hot pixels, 8 bits."""
-    height, width = signal.shape
-    x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
-    fall = np.float32(rng.uniform(0.05, 0.18) / 2)
-    signal *= 1 - fall * (np.square(x)[None] + np.square(y)[:, None])
-    if look.ceiling < 255:
-        signal = np.float32(look.ceiling) * (1 - np.exp(-signal / np.float32(look.ceiling)))
-    noise = np.sqrt(np.float32(look.read) + np.float32(look.shot) * signal)
-    pixels = np.empty((height, width, 3), dtype=np.uint8)
-    for channel, share in enumerate(look.colour):
-        # The chip's colour filter makes two of three values guesses from their neighbours: their noise is smooth.
-        grain = cv2.GaussianBlur(rng.standard_normal((height, width), dtype=np.float32), (3, 3), 0.65) * np.float32(
-            1.75
-        )
-        offset = -1.6 if 0.5 < share < 1 else 0.0
-        level = signal * np.float32(share) + np.float32(offset) + grain * (noise if share > 0.5 else noise * 0.45)
-        if not share:
-            level = grain * np.float32(0.6) - np.float32(0.3)
-        np.clip(np.rint(level, out=level), 0, 255, out=level)
-        pixels[..., channel] = level
-    for x_share, y_share, strength in _HOT:
-        spot = pixels[int(y_share * height), int(x_share * width)]
-        spot[:] = np.minimum(spot + np.float32(strength), 255)
-    return pixels
+    return renumbered[labels], order.astype(np.int64) - 1

@@ -2,13 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fncells.outlines import crossings
-
-__all__ = ["Form", "annotate", "draw_form"]
+__all__ = ["Form", "draw_form"]
 
 _ANGLES = np.linspace(0, 2 * np.pi, 96, endpoint=False)
 _CLOSED = np.append(_ANGLES, 2 * np.pi)
@@ -102,7 +99,7 @@ def draw_form(collection: str, area: float, feret: float, rng: np.random.Generat
         Area exact; extension exact unless the form is rounder than a circle would have to be.
     """
     radii, corners = _unit_outline(collection, rng)
-    bend = rng.normal(0, {"green": 0.0, "red": 0.22, "yellow": 0.10}[collection]) / max(feret / 2, 1.0)
+    bend = rng.normal(0, {"green": 0.0, "red": 0.12, "yellow": 0.08}[collection]) / max(feret / 2, 1.0)
     axis = _longest_axis(Form(radii, corners, (1.0, 1.0), 0.0, 0.0))
     # The long axis becomes the one that is stretched.
     form = Form(np.roll(radii, -axis), corners - _ANGLES[axis], (1.0, 1.0), bend, 0.0)
@@ -116,37 +113,6 @@ def draw_form(collection: str, area: float, feret: float, rng: np.random.Generat
     else:
         form = replace(form, stretch=(np.sqrt(area / form.area),) * 2)
     return replace(form, turn=float(rng.uniform(0, 2 * np.pi)))
-
-
-def annotate(form: Form, area: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Outline a cell as a person does: a few dozen clicks on whole pixels, smooth, not quite following the form.
-
-    Parameters
-    ----------
-    form
-        The cell.
-    area
-        Number of pixels that the filled polygon (border included) shall have, as near as whole pixels allow.
-    rng
-        Source of chance.
-
-    Returns
-    -------
-    numpy.ndarray
-        Vertices x, y from the middle of the cell, shape (n, 2), n ≥ 3 but for the tiniest; the outline nowhere crosses
-        itself.
-    """
-    clicks = int(np.clip(form.feret * 0.55, 10, 44))
-    angles = (np.arange(clicks) + rng.uniform(-0.3, 0.3, clicks)) * (2 * np.pi / clicks)
-    hand = 1 + 0.03 * np.cos(angles[:, None] * (2, 3) + rng.uniform(0, 6.28, 2)).sum(axis=1)
-    level, best, nearest = 1.0, np.zeros((1, 2), dtype=np.int64), np.inf
-    for _ in range(4):
-        ring = _clicked(form.points(angles, hand * level))
-        filled = int(np.count_nonzero(_filled(ring)))
-        if abs(filled - area) < nearest:
-            best, nearest = ring, abs(filled - area)
-        level *= np.sqrt(area / filled)
-    return best if len(best) > 2 and not len(crossings(best.astype(np.float64))) else _traced(best)
 
 
 def _unit_outline(collection: str, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -164,7 +130,7 @@ def _unit_outline(collection: str, rng: np.random.Generator) -> tuple[NDArray[np
         corners = np.cumsum(rng.uniform(1.4, 2.6, rng.choice([0, 1, 2, 3], p=[0.3, 0.35, 0.25, 0.1]))) + rng.uniform(
             0, 2 * np.pi
         )
-    height, sharpness = {"green": (0.0, 1.0), "red": (0.5, 5.0), "yellow": (0.4, 6.0)}[collection]
+    height, sharpness = {"green": (0.0, 1.0), "red": (0.28, 5.0), "yellow": (0.4, 6.0)}[collection]
     for corner in corners:
         radii += height * rng.uniform(0.3, 1.3) * np.exp(sharpness * (np.cos(_ANGLES - corner) - 1))
     return np.maximum(radii, 0.3), np.asarray(corners, dtype=np.float64)
@@ -195,23 +161,3 @@ def _stretched(form: Form, area: float, feret: float) -> Form | None:
         middle = (low + high) / 2
         low, high = (middle, high) if at(middle).feret < feret else (low, middle)
     return at(float(high))
-
-
-def _clicked(points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Whole pixels, each once in a row."""
-    ring = np.floor(points + 0.5).astype(np.int64)
-    return ring[np.any(ring != np.roll(ring, 1, axis=0), axis=1)] if len(np.unique(ring, axis=0)) > 1 else ring[:1]
-
-
-def _filled(ring: NDArray[np.int64]) -> NDArray[np.uint8]:
-    corner = ring.min(axis=0)
-    width, height = ring.max(axis=0) - corner + 1
-    canvas = np.zeros((height, width), dtype=np.uint8)
-    cv2.fillPoly(canvas, [(ring - corner).astype(np.int32)], color=1)
-    return canvas
-
-
-def _traced(ring: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Trace the filled pixels: for cells so small that rounding has crossed their edges."""
-    contours, _ = cv2.findContours(_filled(ring), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return np.asarray(max(contours, key=len)[:, 0, :].astype(np.int64) + ring.min(axis=0))

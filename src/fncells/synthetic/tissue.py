@@ -1,16 +1,17 @@
-"""What lies around the cells: the slice's anatomy, its texture, fibres and artefacts; and the camera that sees it all."""
+"""What lies around the cells: the slice's anatomy and the texture of its tissue."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Anatomy", "Gray", "Strokes", "clouds", "holes", "soften", "tissue_edge", "wander"]
+__all__ = ["Anatomy", "Gray", "clouds", "hollows", "soften", "tissue_edge", "track_points"]
 
 Gray = NDArray[np.float32]
 
-_SUBPIXEL = 4  # bits, for OpenCV's drawing of lines
+_SUBPIXEL = 4  # bits, for OpenCV's drawing
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +26,15 @@ class Anatomy:
         Middle x, y and spread of places where cells gather, shape (n, 3).
     grain
         Seed of the tissue's texture and of the light's unevenness.
+    track
+        Points x, y along which fibres and cells crowd, as along the midline of the hindbrain, shape (n, 2); empty where there
+        is no such track.
     """
 
     ventricle: tuple[float, float, float, float, float] | None
     nests: NDArray[np.float64]
     grain: int
+    track: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
 
     @classmethod
     def draw(cls, rng: np.random.Generator, aspect: float) -> "Anatomy":
@@ -52,9 +57,23 @@ class Anatomy:
         )
         return cls((*middle, *half, turn) if present else None, nests, int(rng.integers(2**32)))
 
+    def with_track(self, rng: np.random.Generator, aspect: float) -> "Anatomy":
+        """Give the same anatomy with a track down the middle that may fork around a hollow below it."""
+        x = rng.uniform(0.35, 0.65)
+        fork = aspect * rng.uniform(0.45, 0.95)
+        down = np.linspace(-0.05, 1, 24)
+        stem = np.stack([x + 0.02 * np.sin(3 * down + rng.uniform(0, 6.28)), fork * down], axis=1)
+        legs = []
+        lean = rng.uniform(0.5, 1.1)
+        for side in (-1, 1):
+            out = np.linspace(0.02, 1, 14) * aspect * 0.6
+            legs.append(np.stack([stem[-1, 0] + side * out * lean, fork + out], axis=1))
+        hollow = (float(stem[-1, 0]), float(fork + 0.42), 0.42 * lean, 0.36, 0.0) if rng.random() < 0.6 else None
+        return replace(self, ventricle=hollow or self.ventricle, track=np.concatenate([stem, *legs]))
 
-def clouds(shape: tuple[int, int], rng: np.random.Generator, sizes: tuple[float, ...], aspect: float = 1.0) -> Gray:
-    """Even mixture of smooth noise of several grain sizes, mean near 0 and standard deviation near 1.
+
+def clouds(shape: tuple[int, int], rng: np.random.Generator, layers: Mapping[float, float]) -> Gray:
+    """Mixture of smooth noise of several grain sizes, mean near 0.
 
     Parameters
     ----------
@@ -62,28 +81,47 @@ def clouds(shape: tuple[int, int], rng: np.random.Generator, sizes: tuple[float,
         Height and width.
     rng
         Source of chance.
-    sizes
-        Distance of the grains in pixels, one a layer.
-    aspect
-        How many times as wide as high the grains are.
+    layers
+        Standard deviation of each layer by the distance of its grains in pixels.
     """
     height, width = shape
     canvas = np.zeros((1, 1), dtype=np.float32)
-    # From coarse to fine, so that the many pixels are touched once and not once a layer.
-    for size in sorted(sizes, reverse=True):
-        grid = max(2, round(width / (size * aspect)) + 2), max(2, round(height / size) + 2)
-        layer = rng.standard_normal(grid[::-1], dtype=np.float32)
+    # From coarse to fine, so that the many pixels are touched once and not once a layer. Enlarging by cubic interpolation
+    # leaves some two thirds of a layer's deviation.
+    for size in sorted(layers, reverse=True):
+        grid = max(2, round(width / size) + 2), max(2, round(height / size) + 2)
+        layer = rng.standard_normal(grid[::-1], dtype=np.float32) * np.float32(1.35 * layers[size])
         canvas = cv2.resize(canvas, grid, interpolation=cv2.INTER_CUBIC).reshape(layer.shape) + layer
-    # Enlarging by cubic interpolation leaves some two thirds of a layer's deviation.
-    enlarged = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(enlarged * np.float32(1.35 / np.sqrt(len(sizes))), dtype=np.float32)
+    return np.asarray(cv2.resize(canvas, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
 
-def holes(shape: tuple[int, int], rng: np.random.Generator, size: float) -> Gray:
-    """Shade of cell bodies that took no stain: 0 nearly everywhere, 1 in the dark spots, some `size` px high."""
-    field = clouds(shape, rng, (size,), aspect=1.5)
-    field += 0.35 * clouds(shape, rng, (size / 2.5,))
-    return np.asarray(np.square(np.clip((field - 0.85) / 1.1, 0, 1)), dtype=np.float32)
+def hollows(shape: tuple[int, int], rng: np.random.Generator, number: int, radius: float) -> Gray:
+    """Shade of cell bodies that took no stain: 0 nearly everywhere, up to 1 in the dark spots.
+
+    Parameters
+    ----------
+    shape
+        Height and width.
+    rng
+        Source of chance.
+    number
+        How many.
+    radius
+        Of a typical one, in pixels.
+    """
+    height, width = shape
+    canvas = np.zeros(shape, dtype=np.uint8)
+    middles = rng.uniform((0, 0), (width, height), (number, 2))
+    radii = radius * np.exp(rng.normal(0, 0.45, number))
+    across = radii * rng.uniform(0.4, 1.0, number)
+    turns = rng.uniform(0, 180, number)
+    depths = 255 * rng.beta(1.2, 2.0, number)
+    one = 2**_SUBPIXEL
+    for index in np.argsort(depths):
+        middle = tuple(np.rint(middles[index] * one).astype(int).tolist())
+        axes = tuple(np.rint(np.maximum((radii[index], across[index]), 0.5) * one).astype(int).tolist())
+        cv2.ellipse(canvas, middle, axes, turns[index], 0, 360, int(depths[index]), -1, cv2.LINE_AA, _SUBPIXEL)
+    return soften(canvas.astype(np.float32) / np.float32(255), 0.35 * radius)
 
 
 def tissue_edge(shape: tuple[int, int], anatomy: Anatomy, blur: float) -> tuple[Gray, Gray] | None:
@@ -97,7 +135,7 @@ def tissue_edge(shape: tuple[int, int], anatomy: Anatomy, blur: float) -> tuple[
     cos, sin = np.cos(turn), np.sin(turn)
     u = ((x - x_middle) * cos + (y - y_middle) * sin) / half_along
     v = ((y - y_middle) * cos - (x - x_middle) * sin) / half_across
-    wave = clouds(y.shape, np.random.default_rng(anatomy.grain), (12.0, 30.0)) * 0.03
+    wave = clouds(y.shape, np.random.default_rng(anatomy.grain), {12: 0.02, 30: 0.02})
     outside = (np.hypot(u, v) - 1 + wave) * min(half_along, half_across) * width
     large = cv2.resize(
         outside.astype(np.float32), (x.shape[1] * step, x.shape[0] * step), interpolation=cv2.INTER_LINEAR
@@ -121,50 +159,33 @@ def soften(canvas: Gray, sigma: float) -> Gray:
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
-class Strokes:
-    """A canvas for thin lines: fibres and processes, drawn sharply and blurred together.
+def track_points(
+    anatomy: Anatomy, number: int, spread: float, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places near the track of an anatomy, and the directions in which it runs there.
 
     Parameters
     ----------
-    shape
-        Height and width.
-    top
-        Grey level of a line of strength 1.
+    anatomy
+        One with a track.
+    number
+        How many.
+    spread
+        Standard deviation of the distance from the track, as a share of the width.
+    rng
+        Source of chance.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Places (number, 2) as shares of the width, and directions (number,) in radians.
     """
-
-    def __init__(self, shape: tuple[int, int], top: float) -> None:
-        self._canvas = np.zeros(shape, dtype=np.uint8)
-        self._top = top
-
-    def line(self, points: NDArray[np.float64], strength: NDArray[np.float64], width: NDArray[np.float64]) -> None:
-        """Draw a line through points (n, 2); strength (0 to 1) and width in pixels belong to its n − 1 pieces."""
-        fixed = np.rint(points * 2**_SUBPIXEL).astype(np.int32)
-        levels = np.rint(np.clip(strength, 0, 1) * 255).astype(int).tolist()
-        widths = np.maximum(np.rint(width), 1).astype(int).tolist()
-        if len(set(levels)) == len(set(widths)) == 1:
-            cv2.polylines(self._canvas, [fixed], False, levels[0], widths[0], cv2.LINE_AA, _SUBPIXEL)
-            return
-        for start, end, level, thick in zip(fixed[:-1], fixed[1:], levels, widths, strict=True):
-            cv2.line(self._canvas, start.tolist(), end.tolist(), level, thick, cv2.LINE_AA, _SUBPIXEL)
-
-    def dots(self, points: NDArray[np.float64], strength: NDArray[np.float64], radius: NDArray[np.float64]) -> None:
-        """Draw filled discs at points (n, 2)."""
-        fixed = np.rint(points * 2**_SUBPIXEL).astype(int).tolist()
-        radii = np.maximum(np.rint(radius * 2**_SUBPIXEL), 8).astype(int).tolist()
-        levels = np.rint(np.clip(strength, 0, 1) * 255).astype(int).tolist()
-        for point, size, level in zip(fixed, radii, levels, strict=True):
-            cv2.circle(self._canvas, point, size, level, -1, cv2.LINE_AA, _SUBPIXEL)
-
-    def blurred(self, sigma: float) -> Gray:
-        """Give the lines as grey levels, out of focus by `sigma` pixels."""
-        return soften(self._canvas.astype(np.float32) * np.float32(self._top / 255), sigma)
-
-
-def wander(
-    start: NDArray[np.float64], heading: float, length: float, pieces: int, waviness: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Draw a line that wanders about, as fibres do: (pieces + 1, 2) points in pixels."""
-    turns = rng.normal(0, waviness, pieces) + rng.normal(0, waviness / 4)
-    headings = heading + np.cumsum(turns)
-    steps = np.stack([np.cos(headings), np.sin(headings)], axis=1) * (length / pieces)
-    return np.concatenate([start[None], start + np.cumsum(steps, axis=0)])
+    # Most lie on the stem and near the fork; the far ends of the legs are thin.
+    chosen = np.minimum(
+        rng.integers(0, len(anatomy.track) - 1, number), rng.integers(0, len(anatomy.track) + 6, number)
+    )
+    ahead = anatomy.track[chosen + 1] - anatomy.track[chosen]
+    jumps = np.hypot(*ahead.T) > 0.2  # from the end of one leg to the start of the next
+    ahead[jumps] = anatomy.track[chosen[jumps]] - anatomy.track[chosen[jumps] - 1]
+    places = anatomy.track[chosen] + ahead * rng.random((number, 1)) + rng.normal(0, spread, (number, 2))
+    return places, np.arctan2(ahead[:, 1], ahead[:, 0])
