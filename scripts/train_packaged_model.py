@@ -42,9 +42,9 @@ THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 NORMALISATION = "brightness"
 
 # What share of the crops comes from each source.
-SHARES = {"dsb2018": 0.32, "cfos": 0.25, "parv": 0.11, "synthetic": 0.32}
+SHARES = {"dsb2018": 0.30, "cfos": 0.26, "parv": 0.08, "synthetic": 0.36}
 COLLECTIONS = ("yellow", "red", "green")
-SYNTHETIC = 72
+SYNTHETIC = 150
 
 CROPS = CropSettings(
     size_px=224,
@@ -70,7 +70,7 @@ SETTINGS = TrainSettings(
     optimiser="adamw",
     learning_rate=3e-3,
     test_learning_rate=False,
-    epochs=12,
+    epochs=16,
     batch=8,
     crops_per_epoch=720,
     validation_crops=1,
@@ -119,7 +119,7 @@ def read_picture(name: str, picture: Path, truth: Path) -> TrainingPicture:
 def made_up(number: int) -> tuple[Pixels, Labels]:
     """Give pixels and labels of a synthetic picture: large neurons as traced ones look, of which no real source has any."""
     random = np.random.default_rng([SETTINGS.seed, number])
-    return synthetic.picture(COLLECTIONS[number % len(COLLECTIONS)], random, (640, 512), scale=1.0)
+    return synthetic.picture(COLLECTIONS[number % len(COLLECTIONS)], random, (800, 640), scale=1.0)
 
 
 def weights_of(pictures: list[TrainingPicture]) -> list[float]:
@@ -148,7 +148,7 @@ def chosen_by(data: Path, names: list[str]) -> dict[str, list[tuple[str, Pixels,
     """Give name, pixels and labels of the validation pictures by source, with synthetic ones that were not learned from."""
     found = pictures_and_truths(data)
     real = [(name, *read_pixels(name, *found[name])) for name in names]
-    fresh = [(f"synthetic/{number:03}", *made_up(number)) for number in range(SYNTHETIC, SYNTHETIC + 9)]
+    fresh = [(f"synthetic/{number:03}", *made_up(number)) for number in range(SYNTHETIC, SYNTHETIC + 15)]
     return {
         source: [one for one in real + fresh if one[0].startswith(source)]
         for source in ("dsb2018", "cfos", "synthetic")

@@ -106,6 +106,8 @@ class Neuropil:
         How much they wander, radians a piece.
     order
         0: in all directions; 1: all in one.
+    sharp
+        Share of the fibres that are in focus.
     """
 
     number: float
@@ -115,6 +117,7 @@ class Neuropil:
     beads: float
     wave: float
     order: float
+    sharp: float
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,7 @@ LOOKS: Mapping[str, Look] = {
         light=0.10,
         texture={2: 0.020, 4: 0.022, 8: 0.032, 16: 0.038, 40: 0.035},
         hollows=(1500, 7.0, 0.42),
-        neuropil=Neuropil(500, 0.05, 0.6, (5, 25), 0.1, 0.3, 0.2),
+        neuropil=Neuropil(500, 0.05, 0.6, (5, 25), 0.1, 0.3, 0.2, 0.5),
         fibres=(0, 0.0),
         specks=(150, 0.4),
         stain=Stain(28, 0.6, 9, 0.3, 0.03, 0.2, 0.13, 0.15, (1.8, 3.6), 0.08),
@@ -202,10 +205,10 @@ LOOKS: Mapping[str, Look] = {
         light=0.25,
         texture={4: 0.06, 8: 0.08, 16: 0.12, 40: 0.18},
         hollows=(120, 9.0, 0.5),
-        neuropil=Neuropil(420, 0.45, 0.7, (8, 60), 0.5, 0.25, 0.2),
+        neuropil=Neuropil(420, 0.45, 0.7, (8, 60), 0.5, 0.25, 0.2, 0.5),
         fibres=(14, 0.07),
         specks=(45, 0.40),
-        stain=Stain(70, 0.45, 38, 0.3, 0.2, 0.7, 0.2, 0.4, (1.8, 4.2), 0.28),
+        stain=Stain(76, 0.45, 45, 0.35, 0.2, 0.7, 0.22, 0.4, (1.8, 4.2), 0.28),
         dim=0.6,
         dim_always=15,
         processes=(55, 0.20, 0.26),
@@ -222,7 +225,7 @@ LOOKS: Mapping[str, Look] = {
         light=0.25,
         texture={3: 0.025, 6: 0.04, 12: 0.05, 24: 0.06, 60: 0.08},
         hollows=(90, 14.0, 0.35),
-        neuropil=Neuropil(8000, 0.32, 0.75, (15, 75), 0.25, 0.22, 0.35),
+        neuropil=Neuropil(8000, 0.32, 0.75, (15, 75), 0.25, 0.22, 0.35, 0.5),
         fibres=(40, 0.20),
         specks=(110, 0.65),
         stain=Stain(70, 0.38, 38, 0.25, 0.03, 0.25, 0.2, 0.5, (1.4, 3.0), 0.09),
@@ -246,10 +249,10 @@ E4500 = replace(
     light=0.3,
     texture={4: 0.03, 8: 0.05, 16: 0.08, 40: 0.12},
     hollows=(15, 18.0, 0.4),
-    neuropil=Neuropil(700, 1.1, 0.9, (40, 260), 0.2, 0.14, 0.3),
+    neuropil=Neuropil(700, 1.1, 0.9, (40, 260), 0.2, 0.14, 0.3, 0.25),
     fibres=(60, 0.25),
     specks=(14, 0.4),
-    stain=Stain(112, 0.36, 65, 0.4, 0.0, 0.1, 0.18, 0.55, (2.2, 4.5), 0.18),
+    stain=Stain(112, 0.36, 65, 0.35, 0.0, 0.1, 0.22, 0.7, (2.4, 5.0), 0.18),
     dim=0.7,
     dim_always=6,
     processes=(150, 0.26, 0.6),

@@ -77,7 +77,7 @@ def neuropil(shape: tuple[int, int], anatomy: Anatomy, look: Look, scale: float,
     lengths = rng.uniform(*kind.length, number) * scale
     lines = strands(starts, headings, lengths, _PIECES, kind.wave, rng)
     levels = rng.lognormal(0, kind.spread, number) / 8
-    sharp = rng.random(number) < 0.5
+    sharp = rng.random(number) < kind.sharp
     near.strands(lines[sharp], levels[sharp], rng.uniform(0.6, 1.8, sharp.sum()) * scale)
     far.strands(lines[~sharp], levels[~sharp], rng.uniform(1.5, 4.0, (~sharp).sum()) * scale)
     beaded = np.flatnonzero(sharp & (rng.random(number) < kind.beads))
@@ -103,7 +103,7 @@ def fibres(shape: tuple[int, int], anatomy: Anatomy, look: Look, scale: float, r
         level = 0.5 * strength * rng.lognormal(0, 0.5)
         # A fibre comes into focus and leaves it again.
         along = level * np.sin(np.linspace(0.15, np.pi - 0.15, 24)) ** rng.uniform(0.5, 2)
-        sheet = near if rng.random() < 0.5 else far
+        sheet = near if rng.random() < look.neuropil.sharp else far
         sheet.line(line, along, np.full(24, rng.uniform(1.0, 3.0) * scale))
         beads = line[rng.random(25) < 0.35]
         near.dots(beads, np.full(len(beads), 1.5 * level), rng.uniform(0.8, 1.6, len(beads)) * scale)
@@ -125,7 +125,7 @@ def _bundle(
     lengths = np.where(leaving, rng.uniform(150, 600, number), rng.uniform(40, 240, number)) * scale
     levels = 0.5 * np.clip(rng.lognormal(np.log(0.32), 0.5, number), 0, 1.1)
     lines = strands(places * shape[1], headings, lengths, 20, 0.13, rng)
-    sharp = rng.random(number) < 0.45
+    sharp = rng.random(number) < 0.3
     near.strands(lines[sharp], levels[sharp], np.exp(rng.uniform(0.3, 2.2, sharp.sum())) * scale)
     far.strands(lines[~sharp], levels[~sharp], rng.uniform(3, 16.0, (~sharp).sum()) * scale)
 
