@@ -15,7 +15,7 @@ BENCHMARKS = {
     "tracing": tracing.run,
 }
 
-_WITH_OPTIONS = ("accuracy", "transfer")
+_WITH_OPTIONS = ("accuracy", "likeness", "transfer")
 
 
 def main(arguments: Sequence[str]) -> None:

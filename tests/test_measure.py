@@ -23,6 +23,8 @@ from fncells.measure import (
     PictureSummary,
     measure_cells,
     measure_labels,
+    paper_frame,
+    paper_markdown,
     summarise,
     table1,
     table1_frame,
@@ -550,6 +552,32 @@ def test_the_markdown_is_laid_out_as_in_the_paper():
     assert "| 2 |" in lines[2]
     assert "–" in next(line for line in lines if line.startswith("| std"))
     assert "published" in table1_markdown(table1(pictures, "published")).splitlines()[-1]
+
+
+def test_the_papers_collections_are_held_against_its_table():
+    um = PixelSize(0.5, "user")
+    table = table1([made_up("green", size=um), made_up("red", "b"), made_up("blue", "c", size=um)])
+    rows = paper_frame(table)
+    # Another lab's collection has no printed values, and areas in pixels and unweighted counts cannot be compared.
+    assert set(zip(rows["collection"], rows["measure"], strict=True)) == {
+        ("green", "signal_percent"),
+        ("green", "area_um2"),
+        ("green", "feret_um"),
+        ("green", "equivalent_diameter_um"),
+        ("red", "signal_percent"),
+    }
+    area = rows[(rows["measure"] == "area_um2")].set_index("statistic")
+    assert area["printed"].tolist() == [74.78, 23.39, 12.41, 48.74, 58.58, 71.67, 87.33, 104.66, 227.04]
+    assert area.index.tolist() == ["mean", "std", "min", "10%", "25%", "50%", "75%", "90%", "max"]
+    assert area.loc["50%", "found"] == table["green"]["area_um2"]["50%"]
+    assert area.loc["50%", "difference_percent"] == pytest.approx(100 * (area.loc["50%", "found"] / 71.67 - 1))
+    assert rows[rows["printed"] == 0]["difference_percent"].isna().all()
+    weighted = table1([made_up("green", size=um)], "published")
+    assert "cell_count" in set(paper_frame(weighted)["measure"])
+    lines = paper_markdown(weighted).splitlines()
+    assert f"| signal %, green | {weighted['green']['signal_percent']['mean']:.2f} / 0.64 |" in "\n".join(lines)
+    assert len({line.count("|") for line in lines[2:]}) == 1
+    assert paper_markdown(table1([made_up("blue")])) == ""
 
 
 # --------------------------------------------------------------------------------------------------------- real cells

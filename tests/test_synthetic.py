@@ -19,8 +19,8 @@ from fncells.names import parse_name, slice_key
 from fncells.outlines import crossings
 from fncells.published import COLLECTIONS, LEVELS, TABLE_1
 from fncells.synthetic import draw_scene, picture, synthesise
-from fncells.synthetic.lab import plan
 from fncells.synthetic.annotators import _traced, clicked_outline
+from fncells.synthetic.lab import plan
 from fncells.synthetic.shapes import draw_form
 from fncells.synthetic.sizes import cell_count, draw_sizes
 from fncells.synthetic.tissue import Anatomy, soften, tissue_edge
@@ -50,7 +50,8 @@ def lab(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("collection", COLLECTIONS)
 def test_areas_and_extensions_follow_the_printed_percentiles(collection):
     rng = np.random.default_rng(0)
-    areas, ferets = np.array([size for picture in range(150) for size in draw_sizes(collection, 17, rng, (picture + 0.5) / 150)]).T
+    ranks = (np.arange(150) + 0.5) / 150
+    areas, ferets = np.array([size for rank in ranks for size in draw_sizes(collection, 17, rng, rank)]).T
     table = TABLE_1[collection]
     for values, printed in ((areas, table.area_um2), (ferets, table.feret_um)):
         assert np.quantile(values, LEVELS[INNER]) == pytest.approx(printed.quantiles[INNER], rel=0.04)

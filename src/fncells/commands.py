@@ -258,7 +258,7 @@ def stats(
     workers: int = 1,
     common: Common = _AS_USUAL,
 ) -> int:
-    """Describe an archive's cells: the paper's Table 1 and figures.
+    """Describe an archive's cells: the paper's Table 1 and figures; its three collections also beside what the paper prints.
 
     Example: fncells stats archive --out statistics
 
@@ -269,12 +269,13 @@ def stats(
     counts
         Cell counts per picture, or weighted by objects as the paper's Table 1 prints them.
     out
-        Folder for Table 1 (table1.csv, .md, .json), how hard each picture is (challenges.csv), figures and a page.
+        Folder for Table 1 (table1.csv, .md, .json; beside_paper.csv for the paper's collections), how hard each picture is
+        (challenges.csv), figures and a page.
     workers
         Processes to work with.
     """
     from fncells.archive import Archive
-    from fncells.measure import table1_markdown
+    from fncells.measure import paper_markdown, table1_markdown
     from fncells.statistics import describe
 
     description = describe(Archive.open(archive), counts, workers, challenges=out is not None)
@@ -283,7 +284,8 @@ def stats(
 
         stats_report(out, description)
     _name_failures(description.failed)
-    common.result(description.table, table1_markdown(description.table))
+    beside = paper_markdown(description.table)
+    common.result(description.table, table1_markdown(description.table) + (f"\n{beside}" if beside else ""))
     return 1 if description.failed else 0
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.images import PixelSize
+from fncells.published import TABLE_1
 from fncells.spans import Spans, ellipses, ferets, parts_and_holes, perimeters, spans_of_cells, spans_of_labels
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ __all__ = [
     "Table1",
     "measure_cells",
     "measure_labels",
+    "paper_frame",
+    "paper_markdown",
     "summarise",
     "table1",
     "table1_frame",
@@ -451,6 +454,61 @@ def table1_markdown(table: Table1) -> str:
     if any(measures["counts"] == "published" for measures in table.values()):
         lines += ["", "Cell counts as published: each picture counts once for every cell on it, empty pictures once."]
     return "\n".join(lines) + "\n"
+
+
+def paper_frame(table: Table1) -> "pd.DataFrame":
+    """Hold Table 1 against the printed one (Clissa et al., FNC v2), row by row.
+
+    Parameters
+    ----------
+    table
+        What `table1` gives. Collections that the paper does not have, measures without a pixel size, and counts that are not
+        weighted as the printed ones, are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``collection``, ``measure``, ``statistic``, ``found``, ``printed`` and ``difference_percent``, which is NA
+        where the printed value is 0 or there is none to compare.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, object]] = []
+    for collection, measures in table.items():
+        for measure in MEASURE_TITLES:
+            described, paper = measures.get(measure), getattr(TABLE_1.get(collection), measure, None)
+            weighted = measure != "cell_count" or measures["counts"] == "published"
+            if paper is None or not isinstance(described, dict) or not weighted:
+                continue
+            quantiles = zip(("min", "10%", "25%", "50%", "75%", "90%", "max"), paper.quantiles, strict=True)
+            for statistic, printed in (("mean", paper.mean), ("std", paper.std), *quantiles):
+                found = described[statistic]
+                difference = 100 * (found / printed - 1) if printed and found is not None else None
+                rows.append(
+                    {
+                        "collection": collection,
+                        "measure": measure,
+                        "statistic": statistic,
+                        "found": found,
+                        "printed": printed,
+                        "difference_percent": difference,
+                    }
+                )
+    return pd.DataFrame(rows, columns=["collection", "measure", "statistic", "found", "printed", "difference_percent"])
+
+
+def paper_markdown(table: Table1) -> str:
+    """Lay out what `paper_frame` gives: found / printed, a row for each measure of each collection; empty without rows."""
+    rows = paper_frame(table)
+    if not len(rows):
+        return ""
+    statistics = list(dict.fromkeys(rows["statistic"]))
+    lines = [f"| found / printed | {' | '.join(statistics)} |", f"| {' | '.join(['---'] * (len(statistics) + 1))} |"]
+    pairs = [f"{_shown(found)} / {printed:g}" for found, printed in zip(rows["found"], rows["printed"], strict=True)]
+    for first in range(0, len(rows), len(statistics)):
+        title = f"{MEASURE_TITLES[rows['measure'][first]]}, {rows['collection'][first]}"
+        lines.append(f"| {title} | {' | '.join(pairs[first : first + len(statistics)])} |")
+    return "\n".join(["The same beside Table 1 of the paper:", "", *lines]) + "\n"
 
 
 def _shown(value: float | None) -> str:

@@ -40,11 +40,12 @@ def photograph(signal: Gray, look: Look, rng: np.random.Generator) -> NDArray[np
     height, width = signal.shape
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
     fall = np.float32(rng.uniform(0.05, 0.18) / 2)
-    signal = signal * (1 - fall * (np.square(x)[None] + np.square(y)[:, None]))
+    signal = signal * (1 - fall * (np.square(x)[None] + np.square(y)[:, None])) - np.float32(look.black)
     if look.ceiling < 255:
         # Straight at first, then bent, never above.
+        np.maximum(signal, 0, out=signal)
         signal = signal / np.power(1 + np.power(signal / np.float32(look.ceiling), np.float32(4)), np.float32(0.25))
-    noise = np.sqrt(np.float32(look.read) + np.float32(look.shot) * signal)
+    noise = np.sqrt(np.float32(look.read) + np.float32(look.shot) * np.maximum(signal, 0))
     pixels = np.empty((height, width, 3), dtype=np.uint8)
     for channel, share in enumerate(look.colour):
         # The chip's colour filter makes two of three values guesses from their neighbours: their noise is smooth.

@@ -154,6 +154,8 @@ class Look:
         Variance of the noise a grey level, and of the noise without light.
     ceiling
         Level where the film bends; 255 for none.
+    black
+        Greatest level that the camera calls black, in grey levels.
     colour
         Red, green and blue as shares of the main channel.
     """
@@ -175,6 +177,7 @@ class Look:
     shot: float
     read: float
     ceiling: float
+    black: float
     colour: tuple[float, ...]
 
 
@@ -197,10 +200,11 @@ LOOKS: Mapping[str, Look] = {
         shot=0.10,
         read=1.0,
         ceiling=255,
+        black=0,
         colour=(0.03, 1.0, 0.145),
     ),
     "yellow": Look(
-        background=4.5,
+        background=5,
         spread=0.45,
         light=0.25,
         texture={4: 0.06, 8: 0.08, 16: 0.12, 40: 0.18},
@@ -208,19 +212,20 @@ LOOKS: Mapping[str, Look] = {
         neuropil=Neuropil(420, 0.45, 0.7, (8, 60), 0.5, 0.25, 0.2, 0.5),
         fibres=(14, 0.07),
         specks=(45, 0.40),
-        stain=Stain(76, 0.45, 45, 0.35, 0.2, 0.7, 0.22, 0.4, (1.8, 4.2), 0.28),
+        stain=Stain(78, 0.5, 45, 0.35, 0.2, 0.7, 0.22, 0.4, (1.8, 4.2), 0.28),
         dim=0.6,
         dim_always=15,
         processes=(55, 0.20, 0.26),
         beside=0.10,
         nested=0.4,
         shot=0.14,
-        read=0.5,
+        read=0.35,
         ceiling=255,
+        black=3.5,
         colour=(1.0, 0.78, 0.07),
     ),
     "red": Look(
-        background=17,
+        background=14,
         spread=0.35,
         light=0.25,
         texture={3: 0.025, 6: 0.04, 12: 0.05, 24: 0.06, 60: 0.08},
@@ -228,16 +233,17 @@ LOOKS: Mapping[str, Look] = {
         neuropil=Neuropil(8000, 0.32, 0.75, (15, 75), 0.25, 0.22, 0.35, 0.5),
         fibres=(40, 0.20),
         specks=(110, 0.65),
-        stain=Stain(70, 0.38, 38, 0.25, 0.03, 0.25, 0.2, 0.5, (1.4, 3.0), 0.09),
+        stain=Stain(64, 0.38, 35, 0.25, 0.03, 0.25, 0.2, 0.5, (1.4, 3.0), 0.09),
         dim=0.9,
         dim_always=14,
         processes=(70, 0.22, 0.45),
         beside=0.15,
         nested=0.6,
-        shot=0.03,
-        read=0.25,
+        shot=0.02,
+        read=0.15,
         ceiling=195,
-        colour=(1.0, 0.0, 0.0),
+        black=1,
+        colour=(1.0, 0.035, 0.03),
     ),
 }
 """By collection, for the camera of the 1600x1200 pictures."""
@@ -261,6 +267,7 @@ E4500 = replace(
     shot=0.02,
     read=0.18,
     ceiling=192,
+    colour=(1.0, 0.0, 0.0),
 )
 """For the red pictures of the Nikon E4500: 2272x1704, bright and smooth."""
 
@@ -292,4 +299,5 @@ def look_of(collection: str, e4500: bool, challenges: Challenges, rng: np.random
         neuropil=neuropil,
         colour=tuple(share * drift if share < 1 else share for share, drift in zip(look.colour, hue, strict=True)),
         shot=look.shot * np.exp(rng.normal(0, 0.15)),
+        black=rng.uniform(0, look.black),
     )

@@ -20,10 +20,10 @@ _ALIKE = {"green": 0.20, "red": 0.08, "yellow": 0.05}
 _FULLEST = {"green": 1.2, "red": -0.2, "yellow": 0.9}
 # Cells on pictures of given ranks among those with cells. Fitted by least squares to the printed percentiles of the count,
 # where every picture enters once a cell, to its mean, and to those of the signal.
-_RANKS = np.array([0, 0.06, 0.15, 0.3, 0.45, 0.6, 0.75, 0.87, 0.95, 0.985, 1])
+_RANKS = np.array([0, 0.06, 0.15, 0.3, 0.45, 0.6, 0.75, 0.87, 0.95, 0.985, 0.997])
 _COUNTS = {
     "green": (1, 2.27, 3.59, 8.45, 10.0, 16.2, 23.9, 30.4, 47.0, 60.4, 69),
-    "red": (1, 1.55, 8.5, 13.4, 19.3, 25.3, 32.4, 47.6, 55.1, 69, 90),
+    "red": (1, 1.55, 8.9, 14.1, 19.8, 25.8, 32.4, 46.8, 54.6, 67, 90),
     "yellow": (1, 1.4, 1.9, 2.9, 5.9, 8.0, 12.2, 20.2, 43.2, 60, 72),
 }
 _EXTREME = 3.4  # where the smallest and largest of some 3,000 cells lie, in standard deviations
@@ -90,7 +90,7 @@ def cell_count(collection: str, level: float) -> int:
         Number of cells on a picture of the published field of view.
     """
     curve, empty = _count_curve(collection)
-    return 0 if level < empty else round(float(curve(min(level, 1.0))))
+    return 0 if level < empty else round(float(curve(min(level, curve.x[-1]))))
 
 
 def level_of(rank: float, e4500: bool) -> float:
