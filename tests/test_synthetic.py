@@ -2,6 +2,11 @@
 
 import csv
 import hashlib
+import io
+import json
+import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,6 +15,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import ExifTags, Image
 
 from fncells.cells import AnnotatedImage, Cell
 from fncells.errors import InputError
@@ -18,12 +24,12 @@ from fncells.images import read_picture
 from fncells.names import parse_name, slice_key
 from fncells.outlines import crossings
 from fncells.published import COLLECTIONS, LEVELS, TABLE_1
-from fncells.synthetic import draw_scene, picture, synthesise
-from fncells.synthetic.annotators import _traced, clicked_outline
+from fncells.synthetic import Challenges, Scene, draw_scene, picture, synthesise
+from fncells.synthetic.annotators import _traced, clicked_outline, draw_annotators, within
 from fncells.synthetic.lab import plan
 from fncells.synthetic.shapes import draw_form
-from fncells.synthetic.sizes import cell_count, draw_sizes
-from fncells.synthetic.tissue import Anatomy, soften, tissue_edge
+from fncells.synthetic.sizes import cell_count, draw_sizes, level_of
+from fncells.synthetic.tissue import Anatomy, soften, tissue_edge, track_points
 
 SMALL = (160, 120)
 INNER = slice(1, -1)  # the percentiles between the extremes
@@ -407,3 +413,188 @@ def test_arguments_that_cannot_be_are_refused_and_nothing_is_written(tmp_path, w
     with pytest.raises(InputError, match=message):
         synthesise(tmp_path / "lab", **(settings | wrong))
     assert not (tmp_path / "lab").exists()
+
+
+def test_the_old_cameras_files_hold_a_maker_note_and_a_small_picture(lab):
+    exiftool = shutil.which("exiftool")
+    path = next((lab / "raw" / "red").glob("*.JPG"))
+    with Image.open(path) as shown:
+        exif = shown.getexif()
+        note = exif.get_ifd(ExifTags.IFD.Exif)[37500]
+        thumbnail = exif.get_ifd(ExifTags.IFD.IFD1)
+        assert note.startswith(b"Nikon\0\x02\x10\0\0")
+        start, length = thumbnail[513], thumbnail[514]
+        small = Image.open(io.BytesIO(shown.info["exif"][6:][start : start + length]))
+        assert small.size == (160, 120)
+    if exiftool is not None:
+        told = subprocess.run([exiftool, "-s", path], capture_output=True, text=True, check=True).stdout
+        assert all(f"{name} " in told for name in ("FocusMode", "WhiteBalance", "ThumbnailImage", "ThumbnailOffset"))
+
+
+def test_the_full_truth_holds_the_marked_cells_and_those_left_out(lab):
+    hidden = 0
+    for path in sorted((lab / "truth").rglob("*.png")):
+        marked = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        everything = cv2.imread(str(lab / "truth_all" / path.relative_to(lab / "truth")), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(everything[marked > 0], marked[marked > 0])
+        assert (everything[(everything > 0) & (marked == 0)] > marked.max()).all()
+        assert set(np.unique(everything)) == set(range(everything.max() + 1))
+        hidden += int(everything.max()) - int(marked.max())
+    assert hidden > 20
+
+
+def test_annotation_files_have_the_oddities_of_real_ones_and_read_as_if_they_had_not(tmp_path):
+    synthesise(tmp_path, pictures=10, seed=2, collections=("red",), size=(320, 240))
+    path = tmp_path / "annotations" / "red.csv"
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    by_picture: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        by_picture.setdefault(row["filename"], []).append(row)
+    shapes = [json.loads(row["region_shape_attributes"]) for row in rows if row["region_shape_attributes"] != "{}"]
+    closed = [shape for shape in shapes if shape["all_points_x"][0] == shape["all_points_x"][-1]]
+    assert 0 < len(closed) < len(shapes)
+    assert "-1" in {row["file_size"] for row in rows}
+    assert any("½" in row["region_attributes"] for row in rows)
+    assert any(int(some[0]["region_count"]) > len(some) for some in by_picture.values())
+    for image in read_annotations(path):
+        truth = cv2.imread(str(tmp_path / "truth" / "red" / f"{Path(image.name).stem}.png"), cv2.IMREAD_UNCHANGED)
+        drawn = replace(image, shape=truth.shape)
+        assert len(image.cells) == truth.max()
+        assert drawn.mask[truth > 0].all()
+
+
+def test_every_annotator_has_own_habits_the_same_in_every_picture(tmp_path):
+    settings = {"pictures": 6, "seed": 4, "collections": ("yellow",), "size": (640, 480)}
+    synthesise(tmp_path / "three", annotators=3, **settings)
+    synthesise(tmp_path / "alone", **settings)
+    careful = [
+        {image.name: len(image.cells) for image in read_annotations(folder / "annotations" / "yellow.csv")}
+        for folder in (tmp_path / "three", tmp_path / "alone")
+    ]
+    assert careful[0] == careful[1]
+    assert not (tmp_path / "alone" / "annotators").exists()
+    others = [
+        sum(len(image.cells) for image in read_annotations(tmp_path / "three" / "annotators" / name / "yellow.csv"))
+        for name in ("2", "3")
+    ]
+    assert len({sum(careful[0].values()), *others}) == 3
+
+
+def people_of(subjectivity: float) -> list[tuple[float, float, float]]:
+    people = draw_annotators(40, subjectivity, np.random.default_rng(0))
+    return [(person.least_visible, person.generosity, person.doubt) for person in people]
+
+
+def test_without_subjectivity_all_annotators_mark_what_the_careful_one_does():
+    assert set(people_of(0)) == {(1.0, 1.0, 0.0)}
+    assert np.std(np.log(people_of(2)), axis=0)[0] == pytest.approx(2 * np.std(np.log(people_of(1)), axis=0)[0])
+    people = draw_annotators(1, 0, np.random.default_rng(0))
+    scene = draw_scene("green", np.random.default_rng(3), (800, 600), level=0.9, people=people)
+    one, two = (AnnotatedImage("", scene.truth.shape, cells) for cells in (scene.annotations, scene.opinions[0]))
+    assert len(one.cells) == len(two.cells)
+    assert np.count_nonzero(one.mask & two.mask) > 0.8 * np.count_nonzero(one.mask | two.mask)
+
+
+def scenes(collection: str, **dials: float) -> list[Scene]:
+    return [
+        draw_scene(
+            collection,
+            np.random.default_rng(seed),
+            (640, 480),
+            level=0.85,
+            stature=0.5,
+            e4500=False,
+            challenges=Challenges(**dials),
+        )
+        for seed in range(6)
+    ]
+
+
+def close_pairs(scene: Scene) -> int:
+    """Count the cells that have another one within two pixels."""
+    grown = cv2.dilate(scene.truth.astype(np.float32), np.ones((9, 9), np.uint8))
+    lowest = np.where(scene.truth > 0, scene.truth, 10_000).astype(np.float32)
+    lowest = cv2.erode(lowest, np.ones((9, 9), np.uint8))
+    return len(np.unique(scene.truth[(scene.truth > 0) & ((grown != scene.truth) | (lowest != scene.truth))]))
+
+
+def test_crowding_brings_cells_together():
+    apart, near = (sum(map(close_pairs, scenes("red", crowding=dial))) for dial in (0, 5))
+    assert near > 2 * apart
+
+
+def test_ambiguity_adds_cells_that_are_left_out():
+    def left_out(dial: float) -> int:
+        return sum(int(scene.everything.max() - scene.truth.max()) for scene in scenes("yellow", ambiguity=dial))
+
+    assert left_out(0) == 0
+    assert left_out(2) > 1.5 * left_out(1) > 0
+
+
+def test_artefacts_glow_where_there_is_no_cell():
+    def bright(scene: Scene) -> int:
+        far = cv2.dilate((scene.everything > 0).astype(np.uint8), np.ones((61, 61), np.uint8)) == 0
+        return int(np.count_nonzero(far & (scene.pixels[..., 0] > 30)))
+
+    few, many = (sum(map(bright, scenes("yellow", artefacts=dial))) for dial in (0, 5))
+    assert many > 2 * few + 300
+
+
+@pytest.mark.parametrize(("dial", "collection"), [("contrast", "green"), ("hue", "yellow")])
+def test_pictures_differ_as_much_as_the_dial_says(dial, collection):
+    def spread(value: float) -> float:
+        shown = [scene.pixels.reshape(-1, 3).astype(float) for scene in scenes(collection, **{dial: value})]
+        if dial == "hue":
+            bright = [pixels[pixels[:, 0] > 60] for pixels in shown]
+            return float(np.std([np.log(pixels[:, 1].mean() / pixels[:, 0].mean()) for pixels in bright]))
+        return float(np.std([np.log(np.median(pixels[:, 1])) for pixels in shown]))
+
+    assert spread(0) < 0.5 * spread(1) < 0.8 * spread(3)
+
+
+@pytest.mark.parametrize(("dial", "value"), [("crowding", -1), ("hue", 5.1), ("ambiguity", float("nan"))])
+def test_dials_have_their_range(dial, value):
+    with pytest.raises(InputError, match=f"{dial}: expected a number from 0 to 5"):
+        Challenges(**{dial: value})
+
+
+def test_cells_at_the_edge_are_cut_and_marked_within_the_picture():
+    cut = 0
+    for seed in range(8):
+        scene = draw_scene("red", np.random.default_rng(seed), (320, 240), 0.6, level=0.97, e4500=False)
+        for cell in scene.annotations:
+            ring = cell.rings[0]
+            assert ring.min() >= 0
+            assert (ring.max(axis=0) < (320, 240)).all()
+            cut += bool((ring == 0).any() or (ring == (319, 239)).any())
+    assert cut >= 3
+
+
+def test_what_the_edge_leaves_too_little_of_is_not_marked():
+    square = np.array([[-20, 10], [4, 10], [4, 30], [-20, 30]])
+    assert within(square, (60, 60)) is None
+    kept = within(square + (15, 0), (60, 60))
+    assert kept is not None
+    assert kept.min(axis=0).tolist() == [0, 10]
+    assert kept.max(axis=0).tolist() == [19, 30]
+    assert within(square + (30, 0), (60, 60)).tolist() == (square + (30, 0)).tolist()
+
+
+def test_a_midline_track_gathers_cells_and_fibres():
+    anatomy = Anatomy.draw(np.random.default_rng(1), 0.75).with_track(np.random.default_rng(2), 0.75)
+    scene = draw_scene("red", np.random.default_rng(3), (1136, 852), anatomy=anatomy, e4500=True, level=0.95)
+    places, _ = track_points(anatomy, 500, 0.0, np.random.default_rng(4))
+    near = np.zeros(scene.truth.shape, np.uint8)
+    inside = places[(places >= 0).all(axis=1) & (places[:, 0] < 1) & (places[:, 1] < 0.75)] * 1136
+    for x, y in inside.astype(int):
+        cv2.circle(near, (int(x), int(y)), 50, 1, -1)
+    light = scene.pixels[..., 0].astype(float)
+    assert light[near > 0].mean() > 2 * light[near == 0].mean()
+
+
+def test_ranks_by_camera_make_even_ranks_in_all():
+    even = (np.arange(3000) + 0.5) / 3000
+    levels = [level_of(rank, False) for rank in even[::3]] * 2 + [level_of(rank, True) for rank in even[::3]]
+    assert np.quantile(levels, [0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9], abs=0.01)
+    assert np.median([level_of(rank, True) for rank in even]) > 0.75
