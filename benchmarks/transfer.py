@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from fncells import files
 from fncells.cells import AnnotatedImage
-from fncells.evaluation import EvaluateSettings, Evaluation, evaluate
+from fncells.evaluation import EvaluateSettings, Evaluation, evaluate, match_centres
 from fncells.images import read_picture
 from fncells.inference import Model
 from fncells.network.crops import Augmentation, CropSettings, TrainingPicture
 from fncells.network.export import export_onnx
 from fncells.network.training import TrainSettings, train
-from fncells.separation import SeparationSettings, separate
+from fncells.separation import separate
 from fncells.synthetic import draw_scene
 from fncells.synthetic.lab import SPREAD
 
@@ -98,14 +98,9 @@ def heat_maps(model: Model, pictures: Sequence[Labelled]) -> list[NDArray[np.flo
     return [model.heat_map(pixels, DIAMETER_PX / SHRINK) for _, pixels, _ in pictures]
 
 
-def scores(
-    pictures: Sequence[Labelled], heats: Sequence[NDArray[np.float32]], settings: SeparationSettings
-) -> Evaluation:
+def evaluation(pictures: Sequence[Labelled], found: Sequence[NDArray[np.int32]]) -> Evaluation:
     truth = [AnnotatedImage.from_labels(name, labels) for name, _, labels in pictures]
-    cells = [
-        AnnotatedImage.from_labels(name, separate(heat, settings))
-        for (name, _, _), heat in zip(pictures, heats, strict=True)
-    ]
+    cells = [AnnotatedImage.from_labels(name, labels) for (name, _, _), labels in zip(pictures, found, strict=True)]
     return evaluate(truth, cells, EvaluateSettings(distance=DISTANCE_PX, bootstrap=0))
 
 
@@ -123,6 +118,7 @@ def main(arguments: Sequence[str]) -> None:
     pictures = [TrainingPicture(*one, settings.crops.normalisation) for one in made]
     learn, validate = pictures[: chosen.pictures], pictures[chosen.pictures :]
     result = train(learn, validate, settings, chosen.run)
+    files.show_progress(False)
     card: dict[str, object] = {
         "name": "synthetic alone",
         "version": "1",
@@ -137,19 +133,58 @@ def main(arguments: Sequence[str]) -> None:
     separation = model.separation.for_diameter(DIAMETER_PX / SHRINK)
     held_out = made[chosen.pictures :]
     heats = heat_maps(model, held_out)
-    tried = {t: scores(held_out, heats, replace(separation, threshold=t)) for t in THRESHOLDS}
+    tried = {
+        threshold: evaluation(held_out, [separate(heat, replace(separation, threshold=threshold)) for heat in heats])
+        for threshold in THRESHOLDS
+    }
     best = max(tried, key=lambda threshold: tried[threshold].detection.f1 or 0)
     print(f"\nBest epoch {result.best_epoch}, validation Dice {result.best_dice:.3f}, threshold {best}\n")
     print("| pictures | cells | found | F1 det | P | R | F1 seg |\n|" + " --- |" * 7)
     print_row("synthetic, held out", tried[best])
     fnc = real(Path(os.environ["FNCELLS_DATA"]))
-    found = heat_maps(model, fnc)
+    chosen_separation = replace(separation, threshold=best)
+    found = [separate(heat, chosen_separation) for heat in heat_maps(model, fnc)]
     for colour in ("yellow", "red"):
-        some = [index for index, one in enumerate(fnc) if one[0].startswith(colour)]
-        for chosen_ones in [[index] for index in some] + [some]:
-            name = fnc[chosen_ones[0]][0] if len(chosen_ones) == 1 else f"**{colour}, all**"
-            part = [fnc[index] for index in chosen_ones]
-            print_row(name, scores(part, [found[index] for index in chosen_ones], replace(separation, threshold=best)))
+        some = [(one, labels) for one, labels in zip(fnc, found, strict=True) if one[0].startswith(colour)]
+        for part in [[one] for one in some] + [some]:
+            name = part[0][0][0] if len(part) == 1 else f"**{colour}, all**"
+            print_row(name, evaluation([one for one, _ in part], [labels for _, labels in part]))
+    print(f"\n| centres within {DISTANCE_PX:g} px | {' | '.join(ERRORS)} |\n|" + " --- |" * (len(ERRORS) + 1))
+    for one, labels in zip(fnc, found, strict=True):
+        print(f"| {one[0]} | {' | '.join(errors(one, labels))} |")
+
+
+ERRORS = (
+    "missed",
+    "of them touching another cell",
+    "extra",
+    "brightness of the extra, share of the marked",
+    "of them brighter than the faintest marked",
+)
+
+
+def errors(picture: Labelled, found: NDArray[np.int32]) -> list[str]:
+    """Tell what the missed and the extra cells of one picture are like."""
+    name, pixels, truth = picture
+    grey = pixels[..., int(pixels.reshape(-1, 3).mean(axis=0).argmax())]
+    sides = [AnnotatedImage.from_labels(name, labels) for labels in (truth, found)]
+    pairs = match_centres(*sides, DISTANCE_PX).pairs
+    lost, extra = (
+        sorted(set(range(len(side.cells))) - set(pairs[:, place].tolist())) for place, side in enumerate(sides)
+    )
+    marked, needless = (
+        np.array([np.median(grey.ravel()[side.pixels[place]]) for place in places])
+        for side, places in ((sides[0], range(len(sides[0].cells))), (sides[1], extra))
+    )
+    beside = sum(_touches(truth, sides[0].numbers[place]) for place in lost)
+    bright = f"{np.median(needless) / np.median(marked):.2f}" if extra else "–"
+    return [str(len(lost)), str(beside), str(len(extra)), bright, str(int((needless > marked.min()).sum()))]
+
+
+def _touches(labels: NDArray[np.int32], number: int) -> bool:
+    """Whether another cell lies within 4 px."""
+    grown = cv2.dilate((labels == number).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    return bool((grown & (labels > 0) & (labels != number)).any())
 
 
 def print_row(name: str, one: Evaluation) -> None:

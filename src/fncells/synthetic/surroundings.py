@@ -8,7 +8,7 @@ from fncells.synthetic.fibres import Strokes, strands
 from fncells.synthetic.looks import Look
 from fncells.synthetic.tissue import Anatomy, Gray, clouds, hollows, soften, tissue_edge, track_points
 
-__all__ = ["anywhere", "artefacts", "fibres", "neuropil", "tissue"]
+__all__ = ["anywhere", "artefacts", "fibres", "haze", "neuropil", "tissue"]
 
 _PIECES = 12
 _PUBLISHED_FIELD = 1600 * 1200
