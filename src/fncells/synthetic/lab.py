@@ -31,7 +31,7 @@ from fncells.synthetic.tissue import Anatomy
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SPREAD", "Slide", "plan", "synthesise"]
+__all__ = ["SPREAD", "Slide", "draw_slide", "plan", "synthesise"]
 
 SPREAD = (0.7548776662466927, 0.5698402909980532)
 """Steps of the most even sequence of pairs (powers of the inverse of the plastic number): multiples of them, less their whole
@@ -255,6 +255,48 @@ def _rat_name(number: int, seed: int) -> str:
 # Pictures
 
 
+def draw_slide(
+    slide: Slide,
+    seed: int,
+    size: tuple[int, int] = (1600, 1200),
+    challenges: Challenges = _AS_PUBLISHED,
+    people: Sequence[Annotator] = (),
+) -> Scene:
+    """Make the picture of a slide, as `synthesise` writes it.
+
+    Parameters
+    ----------
+    slide
+        One of `plan`.
+    seed
+        The seed that it was planned with.
+    size, challenges
+        As `synthesise` takes them.
+    people
+        Who marks it besides the careful annotator.
+    """
+    index = COLLECTIONS.index(slide.collection)
+    rng = np.random.default_rng(np.random.SeedSequence([seed, index, slide.number]))
+    # A pair shares its anatomy; the others have each their own.
+    shared = (0, slide.number) if slide.pair else (1 + index, slide.number)
+    anatomy = Anatomy.draw(np.random.default_rng([seed, _ANATOMY, 5, *shared]), size[1] / size[0])
+    scale = max(0.25, size[0] / 1600)
+    if slide.e4500:
+        size = (round(size[0] * _E4500_ENLARGED), round(size[1] * _E4500_ENLARGED))
+    return draw_scene(
+        slide.collection,
+        rng,
+        size,
+        scale,
+        e4500=slide.e4500,
+        anatomy=anatomy,
+        level=slide.level,
+        stature=slide.stature,
+        challenges=challenges,
+        people=people,
+    )
+
+
 def _in_parallel(
     work: Callable[..., tuple[list[AnnotatedImage], float]], jobs: Sequence[tuple[object, ...]], workers: int
 ) -> Iterator[tuple[list[AnnotatedImage], float]]:
@@ -277,26 +319,7 @@ def _make(
     people: Sequence[Annotator],
 ) -> tuple[list[AnnotatedImage], float]:
     """Write one picture and its truth; give what each annotator marked, the careful one first, and the pixel size."""
-    index = COLLECTIONS.index(slide.collection)
-    rng = np.random.default_rng(np.random.SeedSequence([seed, index, slide.number]))
-    # A pair shares its anatomy; the others have each their own.
-    shared = (0, slide.number) if slide.pair else (1 + index, slide.number)
-    anatomy = Anatomy.draw(np.random.default_rng([seed, _ANATOMY, 5, *shared]), size[1] / size[0])
-    scale = max(0.25, size[0] / 1600)
-    if slide.e4500:
-        size = (round(size[0] * _E4500_ENLARGED), round(size[1] * _E4500_ENLARGED))
-    scene = draw_scene(
-        slide.collection,
-        rng,
-        size,
-        scale,
-        e4500=slide.e4500,
-        anatomy=anatomy,
-        level=slide.level,
-        stature=slide.stature,
-        challenges=challenges,
-        people=people,
-    )
+    scene = draw_slide(slide, seed, size, challenges, people)
     path = folder / "raw" / slide.collection / slide.name
     if slide.e4500:
         _write_jpeg(path, scene.pixels)
