@@ -17,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import fncells.inference
 from fncells.errors import InputError
-from fncells.inference import CARD_KEY, Model, normalise
-from fncells.separation import SeparationSettings
+from fncells.inference import CARD_KEY, PACKAGED, Model, normalise
+from fncells.separation import SeparationSettings, separate
 
 BRIGHT = {"normalisation": "brightness", "diameter_px": 12.0, "threshold": 0.4, "halo": 24, "multiple": 4}
 
@@ -273,7 +273,7 @@ def test_a_model_says_what_it_is(save: Callable[[bytes], Path]) -> None:
     content = network(card)
     path = save(content)
     model = Model.load(path)
-    assert model.card == card
+    assert model.card == card | {"usual_diameter_px": 12.0}
     assert model.sha256 == hashlib.sha256(content).hexdigest()
     assert model.diameter_px == 12.0
     assert model.separation == SeparationSettings(threshold=0.4, min_area=7)
@@ -297,7 +297,38 @@ def test_the_packaged_model_is_taken_where_none_is_named(tmp_path: Path, monkeyp
         Model.load()
     (tmp_path / "fncells" / "models").mkdir(parents=True)
     (tmp_path / "fncells" / "models" / "cells.onnx").write_bytes(network(BRIGHT))
+    (tmp_path / "fncells" / "models" / "neurons.onnx").write_bytes(network(BRIGHT | {"diameter_px": 25.0}))
     assert Model.load().diameter_px == 12.0
+    assert Model.load("cells").diameter_px == 12.0
+    assert Model.load(Path("neurons")).diameter_px == 25.0
+
+
+def test_a_file_goes_before_the_packaged_model_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "neurons").mkdir()
+    (tmp_path / "neurons" / "model.onnx").write_bytes(network(BRIGHT | {"diameter_px": 17.0}))
+    assert Model.load("neurons").diameter_px == 17.0
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_packaged_models_find_a_cell_as_large_as_they_look_for(name: str) -> None:
+    model = Model.load(name)
+    pixels = np.zeros((256, 320, 3), np.uint8)
+    pixels[..., 0] = 15
+    cv2.circle(pixels, (150, 120), round(model.diameter_px / 2), (130, 0, 0), -1)
+    pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 2))
+    labels = separate(model.heat_map(pixels), model.separation)
+    assert labels.max() == 1
+    area = np.pi / 4 * model.diameter_px**2
+    assert 0.6 * area < np.count_nonzero(labels) < 1.6 * area
+
+
+def test_a_card_may_tell_another_usual_diameter_than_that_of_the_training(save: Callable[[bytes], Path]) -> None:
+    pixels = noise((40, 48, 3))
+    plain, shrinking = (Model.load(save(network(BRIGHT | more))) for more in ({}, {"usual_diameter_px": 24.0}))
+    assert (plain.diameter_px, shrinking.diameter_px) == (12.0, 24.0)
+    assert np.array_equal(shrinking.heat_map(pixels), plain.heat_map(pixels, 24.0))
+    assert np.array_equal(shrinking.heat_map(pixels, 12.0), plain.heat_map(pixels))
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -407,6 +438,7 @@ def test_an_answer_that_is_no_heat_map_is_refused(save: Callable[[bytes], Path],
         ({"halo": 8.5}, "halo: expected"),
         ({"multiple": True}, "multiple: expected"),
         ({"diameter_px": "large"}, "diameter_px: expected"),
+        ({"usual_diameter_px": 0}, "usual_diameter_px: expected"),
         ({"threshold": 2}, "threshold: expected a number from 0 to 1"),
         ({"separation": {"colour": 1}}, "separation: expected a mapping of dividing_line"),
         ({"separation": {"min_area": -1}}, "separation, min area: expected a number"),

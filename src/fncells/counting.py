@@ -73,7 +73,7 @@ class Detector(Protocol):
 
     @property
     def diameter_px(self) -> float:
-        """Typical diameter in pixels of the cells that it knows."""
+        """Typical diameter in pixels of the cells that it looks for where none is told."""
         ...
 
     def heat_map(self, pixels: NDArray[Any], diameter_px: float | None = None) -> NDArray[np.float32]:
@@ -88,7 +88,8 @@ class CountSettings:
     Attributes
     ----------
     model
-        An ONNX model or the folder of a training run; None is the model that comes with fncells.
+        An ONNX model, the folder of a training run, or one that comes with fncells: cells, for nuclei and cells of any kind, or
+        neurons, for cell bodies as in the published collections. None is cells.
     pixel_size
         Micrometres a pixel, where the files do not tell it or tell it wrongly; it goes before what the files say.
     diameter

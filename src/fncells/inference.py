@@ -23,13 +23,16 @@ from numpy.typing import NDArray
 from fncells.errors import InputError
 from fncells.separation import SeparationSettings
 
-__all__ = ["CARD_KEY", "NORMALISATIONS", "Model", "normalise"]
+__all__ = ["CARD_KEY", "NORMALISATIONS", "PACKAGED", "Model", "normalise"]
 
 CARD_KEY = "fncells.card"
 """Key of the model card in the metadata of an ONNX file."""
 
 NORMALISATIONS = ("brightness", "rgb")
 """What `normalise` and the ``normalisation`` of a model card may be."""
+
+PACKAGED = ("cells", "neurons")
+"""Models that come with the package, by the names that `Model.load` takes; the first is the usual one."""
 
 _DARKEST, _BRIGHTEST = 1.0, 99.8
 # Below this share of the full scale a spread of brightness is noise: an empty picture must not be stretched into cells.
@@ -95,8 +98,8 @@ class Model:
         Checksum of the model file.
     card : Mapping[str, object]
         What the file says of itself (``name``, ``version``, ``licence``…), with at least ``normalisation``,
-        ``diameter_px``, ``threshold``, ``halo`` and ``multiple`` (pixels), filled with the published network's where
-        the file is silent.
+        ``diameter_px``, ``usual_diameter_px``, ``threshold``, ``halo`` and ``multiple`` (pixels), filled with the published
+        network's where the file is silent.
     separation : SeparationSettings
         How to part this model's heat maps into cells: ``threshold`` and the mapping ``separation`` of the card.
     """
@@ -122,8 +125,8 @@ class Model:
         Parameters
         ----------
         source
-            An ONNX file, or the folder of a training run, which holds ``model.onnx``; None is the model that comes
-            with the package. The network takes float32 (1, 3, h, w) of any h and w that are multiples of
+            An ONNX file, the folder of a training run, which holds ``model.onnx``, or one of `PACKAGED`; None is the first of
+            these. The network takes float32 (1, 3, h, w) of any h and w that are multiples of
             ``card["multiple"]`` and gives probabilities (1, 1, h, w), or (1, 2, h, w) as published, cells last.
         threads
             Threads for one picture; None takes every processor this process may use.
@@ -146,8 +149,8 @@ class Model:
 
     @property
     def diameter_px(self) -> float:
-        """Typical diameter, in pixels, of the cells this model was trained on."""
-        return float(self.card["diameter_px"])
+        """Typical diameter, in pixels, of the cells it looks for where no other is told."""
+        return float(self.card["usual_diameter_px"])
 
     def heat_map(self, pixels: NDArray[Any], diameter_px: float | None = None) -> NDArray[np.float32]:
         """Say for every pixel how sure the network is that it belongs to a cell.
@@ -161,7 +164,7 @@ class Model:
             Shape (h, w) or (h, w, 3), uint8 or uint16.
         diameter_px
             Typical diameter of the cells in this picture: it is rescaled so that they come out as large as those
-            of the training, and the heat map is brought back to the picture's size. None leaves the picture as it is.
+            of the training, and the heat map is brought back to the picture's size. None takes the model's usual one.
 
         Returns
         -------
@@ -175,9 +178,11 @@ class Model:
         """
         levels = _levels(pixels, str(self.card["normalisation"]))
         height, width = pixels.shape[:2]
-        if diameter_px is None or diameter_px == self.diameter_px:
+        trained = float(self.card["diameter_px"])
+        diameter_px = self.diameter_px if diameter_px is None else diameter_px
+        if diameter_px == trained:
             return self._look((height, width), lambda rows, columns: levels.apply(pixels[rows, columns]))
-        scaled = _rescale(levels.apply(pixels), self.diameter_px, diameter_px)
+        scaled = _rescale(levels.apply(pixels), trained, diameter_px)
         heat = self._look(scaled.shape[:2], lambda rows, columns: scaled[rows, columns])
         return _within_limits(_resize(heat, (height, width)))
 
@@ -387,23 +392,26 @@ def _filled(seen: NDArray[np.float32], tile: _Tile) -> NDArray[np.float32]:
 
 def _read(source: str | Path | None) -> tuple[bytes, str]:
     """Content and name of a model file."""
-    if source is None:
-        packaged = resources.files("fncells").joinpath("models", "cells.onnx")
+    path = Path(PACKAGED[0] if source is None else source)
+    if source is None or (str(path) in PACKAGED and not path.exists()):
+        name = f"fncells/models/{path}.onnx"
+        packaged = resources.files("fncells").joinpath("models", f"{path}.onnx")
         if not packaged.is_file():
             raise InputError(
-                "fncells/models/cells.onnx",
-                expected="the model that comes with the package",
+                name,
+                expected="a model that comes with the package",
                 found="none in this installation",
                 advice="install fncells again, or name a model with --model",
             )
-        return packaged.read_bytes(), "fncells/models/cells.onnx"
-    path = Path(source)
+        return packaged.read_bytes(), name
     path = path / "model.onnx" if path.is_dir() else path
     try:
         return path.read_bytes(), str(path)
     except OSError as error:
         raise InputError(
-            path, expected="an ONNX model, or a run folder with model.onnx", found=error.strerror or "no readable file"
+            path,
+            expected=f"an ONNX model, a run folder with model.onnx, or {' or '.join(PACKAGED)}",
+            found=error.strerror or "no readable file",
         ) from error
 
 
@@ -463,8 +471,9 @@ def _read_card(metadata: Mapping[str, str], path: str) -> Mapping[str, Any]:
     if not isinstance(own, dict):
         raise InputError(path, place=CARD_KEY, expected="a JSON object", found=type(own).__name__)
     card: dict[str, Any] = {**_CARD_DEFAULTS, **own}
+    card.setdefault("usual_diameter_px", card["diameter_px"])
     whole = {"halo": (0, 512), "multiple": (1, 256)}
-    real = {"diameter_px": (0.1, 10_000.0), "threshold": (0.0, 1.0)}
+    real = {"diameter_px": (0.1, 10_000.0), "usual_diameter_px": (0.1, 10_000.0), "threshold": (0.0, 1.0)}
     if card["normalisation"] not in NORMALISATIONS:
         _refuse_card(path, "normalisation", " or ".join(NORMALISATIONS), card)
     for key, (least, most) in (whole | real).items():
