@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from fncells import files
 from fncells.cleaning import CleanSettings
 from fncells.counting import CountSettings, CountSummary
-from fncells.errors import InputError
+from fncells.errors import InputError, one_line
 from fncells.evaluation import EvaluateSettings
 from fncells.images import Plane
 from fncells.ingest import BuildSettings
@@ -768,12 +768,12 @@ def _name_absent(whose: str, pictures: Iterable[str]) -> None:
 
 def _name_failures(failures: Mapping[str, str]) -> None:
     for name, reason in failures.items():
-        sys.stderr.write(f"failed: {name}: {reason}\n")
+        sys.stderr.write(f"failed: {one_line(f'{name}: {reason}')}\n")
 
 
 def _warn(lines: Iterable[str]) -> None:
     for line in lines:
-        sys.stderr.write(f"note: {line}\n")
+        sys.stderr.write(f"note: {one_line(line)}\n")
 
 
 def _is_archive(path: Path) -> bool:

@@ -5,20 +5,23 @@ killed run leaves no half-written file. What is written depends on the content a
 """
 
 import csv
+import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import sys
+import unicodedata
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import fncells
-from fncells.errors import InputError
+from fncells.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +38,7 @@ __all__ = [
     "sha256",
     "show_progress",
     "whole",
+    "whole_folder",
     "write_bytes",
     "write_csv",
     "write_json",
@@ -87,22 +91,83 @@ def whole(path: Path) -> Iterator[Path]:
     ------
     pathlib.Path
         A file name in the same folder with the same suffix, not yet existing.
+
+    Raises
+    ------
+    OutputError
+        If the folder is full or cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
+    temporary = _sibling(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if _is_of_writing(error, temporary):
+            raise OutputError(path.parent, error) from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that cannot be written, which has been told
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling folder to fill, and put it into the place of the old one when the block ends without an error.
+
+    Parameters
+    ----------
+    path
+        The folder to make or replace, with all that is in it.
+
+    Yields
+    ------
+    pathlib.Path
+        An empty folder beside it.
+
+    Raises
+    ------
+    OutputError
+        If the folder above is full or cannot be written.
+    """
+    temporary, old = _sibling(path), _sibling(path.with_name(f"{path.name}.old"))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            path.replace(old)
+        temporary.replace(path)
+    except OSError as error:
+        if _is_of_writing(error, temporary):
+            raise OutputError(path.parent, error) from error
+        raise
+    finally:
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sibling(path: Path) -> Path:
+    return path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
+
+
+# Reading gives none of these; others may be of a file that was read while this one was written.
+_OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+
+
+def _is_of_writing(error: OSError, temporary: Path) -> bool:
+    ours = (temporary, *temporary.parents)
+    return error.errno in _OF_WRITING or (isinstance(error.filename, str | Path) and Path(error.filename) in ours)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that a killed run has left anywhere under a folder."""
-    for path in folder.rglob(f"{_TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+    """Delete the temporary files and folders that a killed run has left anywhere under a folder."""
+    for path in list(folder.rglob(f"{_TEMPORARY}*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -144,11 +209,10 @@ def write_workbook(
     """
     import pandas as pd
 
-    plain = {"strings_to_formulas": False, "strings_to_urls": False}
-    with (
-        whole(path) as temporary,
-        pd.ExcelWriter(temporary, engine="xlsxwriter", engine_kwargs={"options": plain}) as writer,
-    ):
+    # In memory, so that no other folder than the workbook's must have room, and one that is full is told as everywhere.
+    options = {"strings_to_formulas": False, "strings_to_urls": False, "in_memory": True}
+    book = io.BytesIO()
+    with pd.ExcelWriter(book, engine="xlsxwriter", engine_kwargs={"options": options}) as writer:
         writer.book.set_properties({"created": datetime(*_FIXED_DATE, tzinfo=UTC)})
         for name, table in sheets.items():
             table.to_excel(writer, sheet_name=name, index=False, freeze_panes=(1, 0))
@@ -162,6 +226,7 @@ def write_workbook(
                         "error_message": f"One of: {', '.join(allowed)}; or nothing.",
                     }
                     writer.sheets[name].data_validation(1, position, len(table) + _ROWS_TO_COME, position, rule)
+    write_bytes(path, book.getvalue())
 
 
 def write_zip(path: Path, members: Iterable[tuple[str, bytes | Path]], comment: bytes = b"") -> None:
@@ -206,7 +271,8 @@ def find_pictures(inputs: Sequence[Path]) -> list[Source]:
     Parameters
     ----------
     inputs
-        Files and folders. A file is taken whatever its suffix; hidden files in folders are passed over.
+        Files and folders. A file is taken whatever its suffix; hidden files in folders are passed over. A link that leads
+        nowhere is a picture too: one that cannot be read.
 
     Returns
     -------
@@ -216,16 +282,17 @@ def find_pictures(inputs: Sequence[Path]) -> list[Source]:
     Raises
     ------
     InputError
-        If an input does not exist, or two pictures would share the name of their results (``a.png`` and ``a.tif``).
+        If an input does not exist, or two pictures would share the name of their results: ``a.png`` and ``a.tif``, but also
+        ``a.tif`` and ``A.tif``, or two spellings of one ``é``, which many file systems and tables do not tell apart.
     """
     sources = sorted((source for path in inputs for source in _sources(path)), key=lambda source: source.name)
     seen: dict[str, Source] = {}
     for source in sources:
-        stem = str(PurePosixPath(source.name).with_suffix(""))
-        if stem in seen and seen[stem].path.resolve() != source.path.resolve():
+        stem = _folded(str(PurePosixPath(source.name).with_suffix("")))
+        if stem in seen and os.path.realpath(seen[stem].path) != os.path.realpath(source.path):
             raise InputError(
                 source.path,
-                expected="one picture of each name, as results are named without the suffix",
+                expected="one picture of each name (suffix, case, accents and blanks at the ends aside)",
                 found=f"also {seen[stem].path}",
                 advice="rename one, or give the folders one at a time",
             )
@@ -233,18 +300,27 @@ def find_pictures(inputs: Sequence[Path]) -> list[Source]:
     return list(seen.values())
 
 
+def _folded(name: str) -> str:
+    """Give the name as those file systems and tables see it that know the fewest differences."""
+    return "/".join(part.strip() for part in unicodedata.normalize("NFC", name).casefold().split("/"))
+
+
 def _sources(path: Path) -> Iterator[Source]:
     if path.is_dir():
         for found in path.rglob("*"):
             relative = found.relative_to(path)
             hidden = any(part.startswith(".") for part in relative.parts)
-            known = found.suffix.lower() in PICTURE_SUFFIXES | MICROSCOPE_SUFFIXES
-            if known and not hidden and found.is_file():
+            known = found.suffix.strip().lower() in PICTURE_SUFFIXES | MICROSCOPE_SUFFIXES
+            if known and not hidden and (found.is_file() or _leads_nowhere(found)):
                 yield Source(found, relative.as_posix())
     elif path.exists():
         yield Source(path, path.name)
     else:
         raise InputError(path, expected="a picture or a folder of pictures", found="nothing of that name")
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def write_record(

@@ -62,6 +62,7 @@ INDEX_COLUMNS = (
 
 _TRUE = frozenset({"true", "yes", "y", "1", "x"})
 _FALSE = frozenset({"false", "no", "n", "0"})
+_EXCEL_ERROR = re.compile(r"#(N/A|NAME\?|GETTING_DATA|(NULL|DIV/0|VALUE|REF|NUM|SPILL|CALC|FIELD|BLOCKED|CONNECT)!)")
 _UNKNOWN = frozenset({"", "-", "?", "u", "na", "n/a", "nan", "none"})
 _HEADER_WITHIN = 20  # rows that may stand above the header: titles, notes
 _MOST_UNPACKED = 2**28  # bytes of a workbook; the index of a hundred thousand pictures has a tenth
@@ -294,7 +295,7 @@ def _date(value: object) -> object:
 def _text(value: object) -> object:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    wrong = _as_date_text(value) is not None or (isinstance(value, str) and value.startswith("#"))
+    wrong = _as_date_text(value) is not None or (isinstance(value, str) and _EXCEL_ERROR.fullmatch(value))
     return _WRONG if wrong else str(value)
 
 

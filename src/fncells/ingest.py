@@ -10,10 +10,9 @@ import hashlib
 import json
 import re
 import shutil
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -30,7 +29,7 @@ from fncells.archive import Archive, Sample, path_of
 from fncells.cells import AnnotatedImage
 from fncells.croissant import CROISSANT_NAME, Distributed, write_croissant
 from fncells.datasheet import DATASHEET_NAME, write_datasheet
-from fncells.errors import FncellsError, InputError, MissingExtraError
+from fncells.errors import FncellsError, InputError, MissingExtraError, OutputError
 from fncells.formats import codec_named, find_annotations, recognise
 from fncells.formats.pictures import FILE_SIZE
 from fncells.images import (
@@ -57,6 +56,7 @@ from fncells.index import (
 from fncells.ledger import LEDGER_NAME, Ledger
 from fncells.names import NamePattern, parse_name, slice_key
 from fncells.truths import PARTITION_TRUTHS, PICTURE_TRUTHS, truth_path
+from fncells.workers import in_parallel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -267,7 +267,8 @@ def build(raw: Path, archive: Path, settings: BuildSettings | None = None) -> Bu
         with _opened(archive) as ledger:
             if done := _unchanged(archive, ledger, inputs):
                 return done
-    lab = _gather(raw, pictures, settings)
+    lab = _gather(raw, pictures, inputs, settings)
+    _check_unchanged(raw, inputs)
     with _opened(archive) as ledger:
         summary = _build(lab, inputs, archive, settings, ledger)
         _remember(archive, ledger, inputs, summary)
@@ -286,8 +287,8 @@ def _opened(archive: Path) -> Iterator[Ledger]:
     except Timeout:
         advice = "wait until it has ended, or give another folder"
         raise InputError(archive, expected="one build at a time", found="another at work", advice=advice) from None
-    except (OSError, sqlite3.Error) as error:
-        raise InputError(archive, expected="a folder that can be written, with room", found=str(error)) from error
+    except OSError as error:
+        raise OutputError(archive, error) from error
 
 
 # What has been done already
@@ -295,32 +296,60 @@ def _opened(archive: Path) -> Iterator[Ledger]:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Digests of all that goes into a build.
+    """All that goes into a build, and what it was when it was found.
 
     Parameters
     ----------
     pictures
         SHA-256 of each raw picture, or why it cannot be read.
-    whole
-        Digest of everything; None where something cannot be read.
+    metadata
+        The lab's table; None where there is none.
+    annotations
+        Annotation files and folders.
+    told
+        SHA-256 of the files of both, and of what the lab says about itself; None of one that cannot be read.
+    settings
+        What the settings choose.
     """
 
     pictures: Mapping[Key, str | OSError]
-    whole: str | None
+    metadata: Path | None
+    annotations: tuple[Path, ...]
+    told: Mapping[Path, str | None]
+    settings: tuple[object, ...]
+
+    @property
+    def whole(self) -> str | None:
+        """Digest of everything; None where something cannot be read."""
+        pictures = [(*key, digest) for key, digest in self.pictures.items() if isinstance(digest, str)]
+        if len(pictures) < len(self.pictures) or None in self.told.values():
+            return None
+        told = [(str(path), digest) for path, digest in self.told.items()]
+        return hashlib.sha256(json.dumps([fncells.__version__, self.settings, pictures, told]).encode()).hexdigest()
 
 
 def _digest_inputs(raw: Path, pictures: Mapping[Key, Path], settings: BuildSettings) -> _Inputs:
     metadata = settings.metadata or _metadata_of(raw)
     annotations = settings.annotations or _annotation_files(raw / "annotations")
-    others = [path for place in (metadata, raw / ABOUT_NAME, *annotations) for path in _files_at(place)]
     with ThreadPoolExecutor(settings.workers) as threads:
         digests = dict(zip(pictures, threads.map(_try_sha256, pictures.values()), strict=True))
-        told = [(str(path), _try_sha256(path)) for path in others]
-    if any(isinstance(digest, OSError) for digest in (*digests.values(), *(digest for _, digest in told))):
-        return _Inputs(digests, None)
     chosen = (settings.test_share, settings.seed, settings.group, settings.name_pattern, settings.plane.as_dict())
-    parts = [fncells.__version__, chosen, [(*key, digest) for key, digest in digests.items()], told]
-    return _Inputs(digests, hashlib.sha256(json.dumps(parts).encode()).hexdigest())
+    told = _told(filter(None, (metadata, raw / ABOUT_NAME, *annotations)))
+    return _Inputs(digests, metadata, annotations, told, chosen)
+
+
+def _told(places: Iterable[Path]) -> dict[Path, str | None]:
+    digests = {path: _try_sha256(path) for place in places for path in _files_at(place)}
+    return {path: digest if isinstance(digest, str) else None for path, digest in digests.items()}
+
+
+def _check_unchanged(raw: Path, inputs: _Inputs) -> None:
+    """Refuse what was changed while it was read: nobody could say which of its states the archive would be of."""
+    now = _told(filter(None, (inputs.metadata, raw / ABOUT_NAME, *inputs.annotations)))
+    for path in sorted(now.keys() | inputs.told.keys()):
+        if now.get(path) != inputs.told.get(path):
+            found = "a file that changed" if path in now and path in inputs.told else "a file that came or went"
+            raise InputError(path, expected="the same content throughout", found=found, advice="build again")
 
 
 def _files_at(place: Path) -> list[Path]:
@@ -349,7 +378,8 @@ def _unchanged(archive: Path, ledger: Ledger, inputs: _Inputs) -> BuildSummary |
 
 
 def _remember(archive: Path, ledger: Ledger, inputs: _Inputs, summary: BuildSummary) -> None:
-    if inputs.whole is not None:
+    # What failed may have failed for want of an extra, of memory or of a network drive: it is tried again.
+    if inputs.whole is not None and not summary.failed:
         value = {"checksums": files.sha256(archive / CHECKSUMS_NAME), "summary": asdict(summary)}
         ledger.put("whole", inputs.whole, value)
 
@@ -461,37 +491,48 @@ def _find_pictures(raw: Path, archive: Path) -> dict[Key, Path]:
     if archive.resolve().is_relative_to(root.resolve()):
         raise InputError(archive, expected="an archive outside the raw pictures", found=f"a folder in {root}")
     collections = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    alike: dict[str, Path] = {}
+    for collection in collections:
+        if (other := alike.setdefault(collection.name.casefold(), collection)) != collection:
+            expected = "collections whose names differ in more than upper and lower case"
+            raise InputError(collection, expected=expected, found=f"also {other}", advice="rename one")
     found = {
         Key(collection.name, source.name): source.path
         for collection in collections
         for source in files.find_pictures([collection])
     }
     for key, path in found.items():
-        if not key.name.isprintable():
-            raise InputError(path, expected="a file name of printable characters", found="others", advice="rename it")
+        _check_name(str(key), path)
     if not found:
         suffixes = " ".join(sorted(files.PICTURE_SUFFIXES | files.MICROSCOPE_SUFFIXES))
         raise InputError(root, expected=f"folders of pictures ({suffixes}), one a collection", found="no picture")
     return found
 
 
-def _gather(raw: Path, pictures: Mapping[Key, Path], settings: BuildSettings) -> _Lab:
+def _check_name(name: str, path: Path) -> None:
+    """Refuse a name that the index, the checksums or another file system would not give back as it is."""
+    if not name.isprintable():
+        raise InputError(path, expected="a name of printable characters", found="others", advice="rename it")
+    if any(part != part.strip() for part in name.split("/")):
+        raise InputError(path, expected="a name without blanks at its ends", found=repr(name), advice="rename it")
+
+
+def _gather(raw: Path, pictures: Mapping[Key, Path], inputs: _Inputs, settings: BuildSettings) -> _Lab:
     finder = _Finder(pictures)
-    inputs: dict[str, str] = {}
-    warnings: list[str] = []
+    names: dict[str, Path] = {}
+    warnings = _outside(raw / "raw")
     rows: dict[Key, Mapping[str, Any]] = {}
     extra: tuple[str, ...] = ()
-    metadata = settings.metadata or _metadata_of(raw)
-    if settings.metadata is not None or metadata.exists():
-        table = read_index(metadata)
+    if inputs.metadata is not None:
+        table = read_index(inputs.metadata)
         extra = tuple(name for name in table.columns if name not in INDEX_COLUMNS)
-        rows = _pair_rows(metadata, _records(table), finder, warnings)
-        warnings += [f"{key}: no row in {metadata.name}" for key in pictures if key not in rows]
-        inputs[metadata.name] = files.sha256(metadata)
+        rows = _pair_rows(inputs.metadata, _records(table), finder, warnings)
+        warnings += [f"{key}: no row in {inputs.metadata.name}" for key in pictures if key not in rows]
+        names[inputs.metadata.name] = inputs.metadata
     cells: dict[Key, AnnotatedImage] = {}
     broken: dict[Key, str] = {}
     found_in: dict[Key, Path] = {}
-    for path in settings.annotations or _annotation_files(raw / "annotations"):
+    for path in inputs.annotations:
         for key, image in _pair_annotations(path, raw / "raw", finder, warnings):
             if key in found_in:
                 raise InputError(
@@ -506,18 +547,17 @@ def _gather(raw: Path, pictures: Mapping[Key, Path], settings: BuildSettings) ->
                 broken[key] = str(image)
             else:
                 cells[key] = image
-        if path.is_file():
-            inputs[f"annotations/{path.name}"] = files.sha256(path)
+        names[f"annotations/{path.name}"] = path
     cells = {key: _marked(image, _value(rows, key, "marker")) for key, image in cells.items()}
-    about = read_about(raw / ABOUT_NAME) if (raw / ABOUT_NAME).exists() else About()
-    if (raw / ABOUT_NAME).exists():
-        inputs[ABOUT_NAME] = files.sha256(raw / ABOUT_NAME)
+    about = read_about(raw / ABOUT_NAME) if raw / ABOUT_NAME in inputs.told else About()
+    names[ABOUT_NAME] = raw / ABOUT_NAME
+    digests = {name: digest for name, path in names.items() if (digest := inputs.told.get(path))}
     pattern = None if settings.name_pattern is None else NamePattern(settings.name_pattern)
     if pattern is not None:
         warnings += [
             f"{key}: its name does not fit the name pattern" for key in pictures if pattern.match(key.name) is None
         ]
-    return _Lab(pictures, rows, cells, broken, inputs, extra, about, tuple(warnings), pattern, settings.plane)
+    return _Lab(pictures, rows, cells, broken, digests, extra, about, tuple(warnings), pattern, settings.plane)
 
 
 def _marked(image: AnnotatedImage, marker: str | None) -> AnnotatedImage:
@@ -528,16 +568,23 @@ def _marked(image: AnnotatedImage, marker: str | None) -> AnnotatedImage:
     return replace(image, cells=tuple(cells))
 
 
-def _metadata_of(raw: Path) -> Path:
+def _outside(root: Path) -> list[str]:
+    """Pictures that lie in no collection's folder."""
+    pictures = files.PICTURE_SUFFIXES | files.MICROSCOPE_SUFFIXES
+    names = sorted(path.name for path in root.iterdir() if path.suffix.lower() in pictures and not path.is_dir())
+    return [f"{root.name}/{name}: in no collection's folder; left out" for name in names if not name.startswith(".")]
+
+
+def _metadata_of(raw: Path) -> Path | None:
     paths = [raw / f"metadata{suffix}" for suffix in INDEX_SUFFIXES]
-    return next((path for path in paths if path.exists()), paths[0])
+    return next((path for path in paths if path.exists()), None)
 
 
-def _annotation_files(folder: Path) -> list[Path]:
+def _annotation_files(folder: Path) -> tuple[Path, ...]:
     if not folder.is_dir():
-        return []
+        return ()
     wanted = (path for path in folder.iterdir() if path.suffix.lower() in {".csv", ".json"})
-    return sorted(path for path in wanted if not path.name.startswith("."))
+    return tuple(sorted(path for path in wanted if not path.name.startswith(".")))
 
 
 def _pair_rows(
@@ -757,33 +804,15 @@ def _convert_all(
 
 
 def _in_parallel(jobs: list[_Job], settings: BuildSettings) -> Iterator[dict[str, Any]]:
-    if settings.scheduler is None and (settings.workers == 1 or len(jobs) < 2):
-        yield from map(_convert, jobs)
-        return
-    from joblib import Parallel, delayed
-
-    try:
-        with _backend(settings):
-            n_jobs = None if settings.scheduler else settings.workers
-            yield from Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_convert)(job) for job in jobs)
-    except BrokenExecutor as error:
-        message = (
-            "a worker process died, perhaps for want of memory; the same command with fewer workers goes on from here"
-        )
-        raise FncellsError(message) from error
-
-
-@contextmanager
-def _backend(settings: BuildSettings) -> Iterator[None]:
     """Choose where the work is done: in processes of this machine, or by the workers of a Dask scheduler."""
     if settings.scheduler is None:
-        yield
+        yield from in_parallel(_convert, jobs, settings.workers)
         return
     try:
         from dask.distributed import Client
     except ImportError:
         raise MissingExtraError("cluster", "work on a cluster") from None
-    from joblib import parallel_config
+    from joblib import Parallel, delayed, parallel_config
 
     try:
         client = Client(settings.scheduler, timeout="10s")  # type: ignore[no-untyped-call]
@@ -791,7 +820,7 @@ def _backend(settings: BuildSettings) -> Iterator[None]:
         found = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError("scheduler", expected="the address of a Dask scheduler", found=found) from None
     with client, parallel_config(backend="dask"):
-        yield
+        yield from Parallel(return_as="generator")(delayed(_convert)(job) for job in jobs)
 
 
 def _job(lab: _Lab, key: Key, place: Place, archive: Path, digest: str) -> _Job:
@@ -845,16 +874,17 @@ def _placed(cells: AnnotatedImage, picture: Picture) -> AnnotatedImage:
 
 
 def _write_picture(job: _Job, picture: Picture, cells: AnnotatedImage | None) -> list[PurePosixPath]:
-    kinds = ("images", "metadata", "sidecar", *(PICTURE_TRUTHS if cells is not None else ()))
+    kinds = ("metadata", "sidecar", *(PICTURE_TRUTHS if cells is not None else ()), "images")
     stem = str(job.place.number)
     paths = {kind: path_of(kind, job.key.collection, job.place.partition, stem) for kind in kinds}
-    write_png(job.archive / paths["images"], picture)
     files.write_text(job.archive / paths["metadata"], tags_text(picture))
     files.write_text(job.archive / paths["sidecar"], tags_json(picture))
     if cells is not None:
         named = replace(cells, name=paths["images"].name)
         for kind, truth in PICTURE_TRUTHS.items():
             codec_named(truth.format, truth.dialect).write((job.archive / paths[kind]).parent, [named])
+    # Last, as it is what readers go by: none finds a picture whose truth is still to come.
+    write_png(job.archive / paths["images"], picture)
     return list(paths.values())
 
 
@@ -905,11 +935,17 @@ def _write_partitions(archive: Path, lab: _Lab, shown: Mapping[Key, Place], outc
                 task = f"partition {path.relative_to(archive).as_posix()}"
                 if keys and ledger.get(task, digest) == _digests_below(archive, path):
                     continue
-                _remove(path)
-                if keys:
-                    images = (_archived(archive, lab, key, shown[key], outcome.facts.get(key)) for key in keys)
-                    codec_named(truth.format, truth.dialect).write(path, images)
-                    ledger.put(task, digest, _digests_below(archive, path))
+                if not keys:
+                    _remove(path)
+                    continue
+                images = (_archived(archive, lab, key, shown[key], outcome.facts.get(key)) for key in keys)
+                codec = codec_named(truth.format, truth.dialect)
+                if codec.one_file:
+                    codec.write(path, images)
+                else:
+                    with files.whole_folder(path) as temporary:
+                        codec.write(temporary, images)
+                ledger.put(task, digest, _digests_below(archive, path))
 
 
 def _partition_digest(archive: Path, keys: Iterable[Key], shown: Mapping[Key, Place], outcome: _Outcome) -> str:

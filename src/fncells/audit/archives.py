@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +31,7 @@ from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.formats import CODECS, read_annotations
 from fncells.images import Picture, PixelSize, read_picture
+from fncells.workers import in_parallel
 
 __all__ = ["audit_archive"]
 
@@ -101,8 +101,7 @@ def audit_archive(path: Path, workers: int = 1) -> list[Finding]:
     told, more = _annotations(archive, samples)
     findings += more
     jobs = [_Job(archive.root, sample, tuple(told[sample.picture_path])) for sample in samples]
-    work = joblib.Parallel(n_jobs=workers, return_as="generator")(joblib.delayed(_look)(job) for job in jobs)
-    seen: list[_Seen] = list(files.progress(work, len(jobs), "checking pictures"))
+    seen: list[_Seen] = list(files.progress(in_parallel(_look, jobs, workers), len(jobs), "checking pictures"))
     for one in seen:
         findings += one.findings
     findings += stray_findings(archive)

@@ -1,7 +1,7 @@
 """The lab around the pictures: slices and animals, file names, cameras and their tags, annotation files and metadata."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +22,7 @@ from fncells.names import parse_name
 from fncells.published import COLLECTIONS, TABLE_1
 from fncells.synthetic.scene import MOST_PIXELS, SMALLEST_SIDE, Scene, draw_scene
 from fncells.synthetic.tissue import Anatomy
+from fncells.workers import in_parallel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +115,7 @@ def synthesise(
     ]
     _check_strangers(folder, slides)
     jobs = [(folder, slide, seed, size) for slide in slides]
-    made = list(files.progress(_in_parallel(_make, jobs, workers), len(jobs), "making pictures"))
+    made = list(files.progress(in_parallel(_make, jobs, workers), len(jobs), "making pictures"))
     for collection in dict.fromkeys(slide.collection for slide in slides):
         annotated = [
             cells
@@ -221,21 +222,9 @@ def _rat_name(number: int, seed: int) -> str:
 # Pictures
 
 
-def _in_parallel(
-    work: Callable[..., tuple[AnnotatedImage, float]], jobs: Sequence[tuple[object, ...]], workers: int
-) -> Iterator[tuple[AnnotatedImage, float]]:
-    """Results in the order of the jobs."""
-    if workers == 1 or len(jobs) == 1:
-        for job in jobs:
-            yield work(*job)
-        return
-    from joblib import Parallel, delayed
-
-    yield from Parallel(n_jobs=min(workers, len(jobs)), return_as="generator")(delayed(work)(*job) for job in jobs)
-
-
-def _make(folder: Path, slide: Slide, seed: int, size: tuple[int, int]) -> tuple[AnnotatedImage, float]:
+def _make(job: tuple[Path, Slide, int, tuple[int, int]]) -> tuple[AnnotatedImage, float]:
     """Write one picture and its truth; give its annotations and its pixel size."""
+    folder, slide, seed, size = job
     index = COLLECTIONS.index(slide.collection)
     rng = np.random.default_rng(np.random.SeedSequence([seed, index, slide.number]))
     # A pair shares its anatomy; the others have each their own.
