@@ -46,6 +46,37 @@ def test_a_killed_writer_leaves_the_old_file_and_a_leftover_that_can_be_cleared(
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_files_written_together_get_their_names_at_the_end_or_not_at_all(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(ZeroDivisionError), files.together():
+        files.write_text(tmp_path / "a.txt", "new")
+        files.write_text(tmp_path / "b.txt", "new")
+        1 / 0  # noqa: B018
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+    with files.together():
+        for number in range(40):
+            files.write_text(tmp_path / f"{number}.txt", "old")
+            files.write_text(tmp_path / f"{number}.txt", f"{number}")
+        assert not (tmp_path / "0.txt").exists()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "a.txt": "old",
+        **{f"{number}.txt": f"{number}" for number in range(40)},
+    }
+    files.write_text(tmp_path / "a.txt", "alone again")
+    assert (tmp_path / "a.txt").read_text() == "alone again"
+
+
+def test_files_written_together_name_the_folder_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"found: No space left on device; make room"), files.together():
+        files.write_text(tmp_path / "a.txt", "new")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     files.write_text(tmp_path / "a" / "old.txt", "old")
     with pytest.raises(ZeroDivisionError), files.whole_folder(tmp_path / "a") as temporary:

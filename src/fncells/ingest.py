@@ -877,14 +877,15 @@ def _write_picture(job: _Job, picture: Picture, cells: AnnotatedImage | None) ->
     kinds = ("metadata", "sidecar", *(PICTURE_TRUTHS if cells is not None else ()), "images")
     stem = str(job.place.number)
     paths = {kind: path_of(kind, job.key.collection, job.place.partition, stem) for kind in kinds}
-    files.write_text(job.archive / paths["metadata"], tags_text(picture))
-    files.write_text(job.archive / paths["sidecar"], tags_json(picture))
-    if cells is not None:
-        named = replace(cells, name=paths["images"].name)
-        for kind, truth in PICTURE_TRUTHS.items():
-            codec_named(truth.format, truth.dialect).write((job.archive / paths[kind]).parent, [named])
-    # Last, as it is what readers go by: none finds a picture whose truth is still to come.
-    write_png(job.archive / paths["images"], picture)
+    with files.together():
+        files.write_text(job.archive / paths["metadata"], tags_text(picture))
+        files.write_text(job.archive / paths["sidecar"], tags_json(picture))
+        if cells is not None:
+            named = replace(cells, name=paths["images"].name)
+            for kind, truth in PICTURE_TRUTHS.items():
+                codec_named(truth.format, truth.dialect).write((job.archive / paths[kind]).parent, [named])
+        # Last, as it is what readers go by: none finds a picture whose truth is still to come.
+        write_png(job.archive / paths["images"], picture)
     return list(paths.values())
 
 
@@ -943,7 +944,7 @@ def _write_partitions(archive: Path, lab: _Lab, shown: Mapping[Key, Place], outc
                 if codec.one_file:
                     codec.write(path, images)
                 else:
-                    with files.whole_folder(path) as temporary:
+                    with files.whole_folder(path) as temporary, files.together():
                         codec.write(temporary, images)
                 ledger.put(task, digest, _digests_below(archive, path))
 
