@@ -1,6 +1,7 @@
-"""Run the benchmarks of speed, or those named; ``accuracy``, which needs real pictures, only where it is named."""
+"""Run the benchmarks of speed, or those named; ``accuracy`` and ``building``, which take minutes, only where they are named."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
@@ -13,20 +14,24 @@ BENCHMARKS = {
     "network": network.run,
     "tracing": tracing.run,
 }
+ALONE = ("accuracy", "building")  # each with options of its own
 
 
 def main(arguments: Sequence[str]) -> None:
-    if arguments and arguments[0] == "accuracy":
-        from benchmarks import accuracy  # has options of its own
-
-        accuracy.main(arguments[1:])
+    if arguments and arguments[0] in ALONE:
+        importlib.import_module(f"benchmarks.{arguments[0]}").main(arguments[1:])
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all where none is named")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(BENCHMARKS)}; all where none is named; or one of {', '.join(ALONE)}, alone",
+    )
     names = parser.parse_args(arguments).names or list(BENCHMARKS)
     unknown = sorted(set(names) - set(BENCHMARKS))
     if unknown:
-        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)} and accuracy")
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join([*BENCHMARKS, *ALONE])}")
     for name in names:
         BENCHMARKS[name]()
 
