@@ -4,7 +4,9 @@ import gc
 import hashlib
 import json
 import pickle
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -242,3 +244,16 @@ def test_train_takes_the_collection_of_two_sizes(made, tmp_path, capsys):
     names = {f"{number}.png" for number in NUMBERS["red"]["trainval"]}
     assert {*settings["training"], *settings["validation"]} == names
     assert hashlib.sha256(b"".join(path.read_bytes() for path in sorted(made[0].rglob("*.png")))).hexdigest() == before
+
+
+def test_the_example_of_the_docs_runs(tmp_path, monkeypatch, capsys):
+    made = put_published_archive(tmp_path / "fnc")
+    page = Path(__file__).parents[1] / "docs" / "archives.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(blocks), str(page), "exec"), {})
+    n = len(regions(made.masks["green", "trainval", 2])[0])
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"2.png {len(NUMBERS['green']['trainval'])} {TYPES}"
+    assert told[1] == f"{n} ({n}, 4) ({n}, 2) (120, 160) {n}"
+    assert told[2] == str(dict.fromkeys(TYPES, n))

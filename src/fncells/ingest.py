@@ -948,20 +948,8 @@ def _archived(archive: Path, lab: _Lab, key: Key, place: Place, facts: Mapping[s
 
 def _kept_cells(archive: Path, key: Key, place: Place, picture: Path) -> AnnotatedImage:
     """Read a kept picture's cells from the archive itself: from the file that keeps outlines as they were drawn, if there."""
-    paths = {
-        kind: archive / path_of(kind, key.collection, place.partition, str(place.number))
-        for kind in ("voc", "labels", "masks")
-    }
-    if paths["voc"].exists():
-        return next(codec_named("voc").read(paths["voc"]))
-    return Sample(
-        collection=key.collection,
-        partition=place.partition,
-        name=picture.name,
-        picture_path=picture,
-        mask_path=paths["masks"] if paths["masks"].exists() else None,
-        labels_path=paths["labels"] if paths["labels"].exists() else None,
-    ).read_cells()
+    sample = Sample(archive, key.collection, place.partition, picture.name)
+    return sample.read_cells("voc" if "voc" in sample.formats else None)
 
 
 def _write_index(

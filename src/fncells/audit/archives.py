@@ -127,7 +127,7 @@ def audit_archive(path: Path, workers: int = 1) -> list[Finding]:
     return in_order(findings)
 
 
-def _samples(archive: Archive) -> tuple[list[Sample], list[Finding], bool]:
+def _samples(archive: Archive) -> tuple[Sequence[Sample], list[Finding], bool]:
     """List all pictures, and whether there is an index; where it cannot be read, what the folders tell must do."""
     try:
         return archive.samples(), [], (archive.root / INDEX_NAME).exists()
