@@ -11,14 +11,15 @@ The layout is that of the published collections (Clissa et al., FNC v2, figure 4
 The folders decide which picture belongs to which partition; the index adds what it knows and need not be there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
+from fncells.files import read_record
 from fncells.formats import CODECS, codec_named
 from fncells.images import Picture, PixelSize, picture_shape, read_picture
 from fncells.index import (
@@ -28,9 +29,12 @@ from fncells.index import (
     LABELLED,
     PARTITIONS,
     index_frame,
+    index_records,
     read_index,
+    specimen_told,
     write_index,
 )
+from fncells.names import NamePattern, parse_name, slice_key
 from fncells.truths import PARTITION_TRUTHS, PICTURE_TRUTHS, truth_path
 
 if TYPE_CHECKING:
@@ -91,6 +95,10 @@ class Sample:
         From the index; None where it does not tell.
     original_name
         Name of the raw picture, from the index.
+    slice
+        Key of the field of view that it shows, see `fncells.names.slice_key`; None without an original name.
+    animal
+        The animal in one spelling, from the index or the original name.
     """
 
     root: Path
@@ -99,6 +107,8 @@ class Sample:
     name: str
     pixel_size: PixelSize | None = None
     original_name: str | None = None
+    slice: str | None = None
+    animal: str | None = None
 
     @property
     def picture_path(self) -> Path:
@@ -317,22 +327,36 @@ class Archive:
         return _by_number(self.root / collection / partition / "images")
 
     @cached_property
-    def _known(self) -> dict[tuple[str, str], tuple[str | None, PixelSize | None]]:
-        """Original name and pixel size by collection and stem: some indexes name pictures without the suffix."""
-        import pandas as pd
+    def name_pattern(self) -> NamePattern | None:
+        """The lab's own rule of the original names, where the archive was built by one; None is that of the collections."""
+        settings = (read_record(self.root) or {}).get("settings")
+        text = settings.get("name_pattern") if isinstance(settings, dict) else None
+        return NamePattern(text) if isinstance(text, str) else None
 
+    @cached_property
+    def _known(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """What the index knows of a sample by collection and stem: some indexes name pictures without the suffix."""
         known = {}
-        columns = ("dataset", "image_name", "original_name", "pixel_size_um", "pixel_size_source")
-        for dataset, image, original, um, source in self.index[list(columns)].itertuples(index=False, name=None):
-            if pd.isna(dataset) or pd.isna(image):
-                continue
-            size = None if pd.isna(um) else PixelSize(float(um), "index" if pd.isna(source) else str(source))
-            known[str(dataset).lower(), _stem(str(image))] = (None if pd.isna(original) else str(original), size)
+        for row in index_records(self.index):
+            if row["dataset"] is not None and row["image_name"] is not None:
+                known[row["dataset"].lower(), _stem(row["image_name"])] = self._told(row)
         return known
 
+    def _told(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        specimen, um, original = specimen_told(row), row["pixel_size_um"], row["original_name"]
+        size = None if um is None else PixelSize(um, row["pixel_size_source"] or "index")
+        if original is None:
+            return {"pixel_size": size, "animal": specimen.animal_key}
+        return {
+            "pixel_size": size,
+            "original_name": original,
+            "slice": slice_key(original, self.name_pattern, specimen),
+            "animal": specimen.animal_key or parse_name(original, self.name_pattern).animal_key,
+        }
+
     def _sample(self, collection: str, partition: str, picture: Path) -> Sample:
-        original, size = self._known.get((collection.lower(), picture.stem), (None, None))
-        return Sample(self.root, collection, partition, picture.name, size, original)
+        told = self._known.get((collection.lower(), picture.stem), {})
+        return Sample(self.root, collection, partition, picture.name, **told)
 
 
 def _is_collection(folder: Path) -> bool:

@@ -789,7 +789,6 @@ def _is_archive(path: Path) -> bool:
 def _animals(truth: Path, settings: EvaluateSettings) -> dict[str, str]:
     """Which animal each picture shows, where the truth lies in an archive, whose index knows what its numbers stand for."""
     from fncells.archive import Archive
-    from fncells.names import parse_name
 
     place = truth.resolve()
     around = next((parent for parent in place.parents if _is_archive(parent)), None)
@@ -797,8 +796,7 @@ def _animals(truth: Path, settings: EvaluateSettings) -> dict[str, str]:
         return {}
     archive = Archive.open(around)
     here = [one for one in archive.samples() if place.is_relative_to(archive.root / one.collection / one.partition)]
-    animals = {Path(one.name).stem: parse_name(one.original_name or "").animal_key for one in here}
-    return {stem: animal for stem, animal in animals.items() if animal}
+    return {Path(one.name).stem: one.animal for one in here if one.animal}
 
 
 def _place(place: str | None) -> str:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -51,15 +51,14 @@ from fncells.index import (
     LABELLED,
     PARTITIONS,
     index_frame,
+    index_records,
     read_index,
+    specimen_told,
     write_index,
 )
 from fncells.ledger import LEDGER_NAME, Ledger
-from fncells.names import NamePattern, parse_name, slice_key
+from fncells.names import NamePattern, group_keys, parse_name, slice_key
 from fncells.truths import PARTITION_TRUTHS, PICTURE_TRUTHS, truth_path
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["CHECKSUMS_NAME", "BuildSettings", "BuildSummary", "build", "split"]
 
@@ -485,7 +484,7 @@ def _gather(raw: Path, pictures: Mapping[Key, Path], settings: BuildSettings) ->
     if settings.metadata is not None or metadata.exists():
         table = read_index(metadata)
         extra = tuple(name for name in table.columns if name not in INDEX_COLUMNS)
-        rows = _pair_rows(metadata, _records(table), finder, warnings)
+        rows = _pair_rows(metadata, index_records(table), finder, warnings)
         warnings += [f"{key}: no row in {metadata.name}" for key in pictures if key not in rows]
         inputs[metadata.name] = files.sha256(metadata)
     cells: dict[Key, AnnotatedImage] = {}
@@ -634,7 +633,7 @@ def _old_rows(archive: Path) -> dict[Key, dict[str, Any]]:
     if not path.exists():
         return {}
     rows = {}
-    for row in _records(read_index(path, required=("image_name", "original_name", "dataset", "partition"))):
+    for row in index_records(read_index(path, required=("image_name", "original_name", "dataset", "partition"))):
         if row["image_name"] and row["dataset"] and row["partition"]:
             rows[Key(row["dataset"], row["original_name"] or row["image_name"])] = row
     return rows
@@ -681,17 +680,16 @@ def _plan(lab: _Lab, reserved: Mapping[Key, Place], settings: BuildSettings) -> 
 
 
 def _groups(keys: Iterable[Key], lab: _Lab, group: str) -> dict[Key, str]:
-    slices = {key: slice_key(key.name, lab.pattern) for key in sorted(keys)}
-    if group == "slice":
-        return slices
-    # The animal of a slice is that of any of its pictures, so that a slice stays whole in any case.
-    animals: dict[str, str] = {}
-    for key, name in slices.items():
-        said = _value(lab.rows, key, "animal")
-        animal = str(said).lower() if said else parse_name(key.name, lab.pattern).animal_key
-        if animal:
-            animals.setdefault(name, re.sub(r"^marvin(?=[0-9])", "mar", animal))
-    return {key: f"animal {animals[name]}" if name in animals else name for key, name in slices.items()}
+    slices = {key: _slice(key, lab) for key in sorted(keys)}
+    return group_keys(slices, {key: _animal(key, lab) for key in slices}) if group == "animal" else slices
+
+
+def _slice(key: Key, lab: _Lab) -> str:
+    return slice_key(key.name, lab.pattern, specimen_told(lab.rows.get(key, {})))
+
+
+def _animal(key: Key, lab: _Lab) -> str | None:
+    return specimen_told(lab.rows.get(key, {})).animal_key or parse_name(key.name, lab.pattern).animal_key
 
 
 def _torn(groups: Mapping[Key, str], partitions: Mapping[Key, str]) -> list[str]:
@@ -959,7 +957,7 @@ def _write_index(
     outcome: _Outcome,
     kept: Mapping[Key, Mapping[str, Any]],
 ) -> None:
-    fields = Counter((slice_key(key.name, lab.pattern), key.collection) for key in shown)
+    fields = Counter((_slice(key, lab), key.collection) for key in shown)
     filters = Counter(field_of_view for field_of_view, _ in fields)
     rows = []
     for key, place in shown.items():
@@ -970,7 +968,7 @@ def _write_index(
         told = {name: value for name, value in lab.rows.get(key, {}).items() if value is not None}
         rows.append(
             {
-                "double_marked": filters[slice_key(key.name, lab.pattern)] > 1,
+                "double_marked": filters[_slice(key, lab)] > 1,
                 **{name: getattr(specimen, name) for name in _FROM_NAME},
                 **told,
                 **{name: outcome.facts[key][name] for name in _FROM_PICTURE},
@@ -1022,13 +1020,6 @@ def _write_checksums(archive: Path, facts: Mapping[Key, Mapping[str, Any]]) -> N
         if path.is_file() and not hidden and name != Path(CHECKSUMS_NAME):
             lines.append((name.as_posix(), known.get(name.as_posix()) or files.sha256(path)))
     files.write_text(archive / CHECKSUMS_NAME, "".join(f"{digest}  {name}\n" for name, digest in sorted(lines)))
-
-
-def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Rows as mappings with None for what is unknown."""
-    columns = [str(name) for name in table.columns]
-    plain = table.astype(object).where(table.notna(), None)
-    return [dict(zip(columns, row, strict=True)) for row in plain.itertuples(index=False, name=None)]
 
 
 def _value(rows: Mapping[Key, Mapping[str, Any]], key: Key, column: str) -> Any:
