@@ -246,7 +246,8 @@ def test_train_takes_the_collection_of_two_sizes(made, tmp_path, capsys):
     assert hashlib.sha256(b"".join(path.read_bytes() for path in sorted(made[0].rglob("*.png")))).hexdigest() == before
 
 
-def test_the_example_of_the_docs_runs(tmp_path, monkeypatch, capsys):
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec", "ignore:.*logging interval")
+def test_the_examples_of_the_docs_run(tmp_path, monkeypatch, capsys):
     made = put_published_archive(tmp_path / "fnc")
     page = Path(__file__).parents[1] / "docs" / "archives.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -257,3 +258,8 @@ def test_the_example_of_the_docs_runs(tmp_path, monkeypatch, capsys):
     assert told[0] == f"2.png {len(NUMBERS['green']['trainval'])} {TYPES}"
     assert told[1] == f"{n} ({n}, 4) ({n}, 2) (120, 160) {n}"
     assert told[2] == str(dict.fromkeys(TYPES, n))
+    numbers = NUMBERS["red"]["trainval"][:4]
+    counts = [len(regions(made.masks["red", "trainval", number])[0]) for number in numbers]
+    shapes = [list(made.shapes["red", "trainval", number]) for number in numbers]
+    assert told[3] == f"torch.Size([4, 3, 176, 232]) {shapes} {counts}"
+    assert told[-1] == "2 1 of 6 for validation"
