@@ -20,7 +20,7 @@ from fncells.counting import CountSettings, CountSummary
 from fncells.errors import InputError
 from fncells.evaluation import EvaluateSettings
 from fncells.images import Plane
-from fncells.ingest import BuildSettings
+from fncells.ingest import BuildSettings, Share
 
 __all__ = [
     "Common",
@@ -154,7 +154,7 @@ def build(
 ) -> int:
     """Make an archive from a lab's raw pictures, annotations and metadata.
 
-    Example: fncells build lab archive --group animal
+    Example: fncells build lab archive --group animal --balance species
 
     Parameters
     ----------
@@ -171,7 +171,8 @@ def build(
     _warn(summary.warnings)
     _name_failures(dict(summary.failed))
     text = "\n".join(
-        f"{collection}: " + ", ".join(f"{number} {partition}" for partition, number in partitions.items())
+        f"{collection}: {', '.join(f'{number} {partition}' for partition, number in partitions.items())}"
+        f"; {', '.join(_share(share) for share in summary.shares if share.collection == collection)}"
         for collection, partitions in summary.pictures.items()
     )
     told = f"{summary.converted} converted, {summary.unchanged} unchanged, {len(summary.failed)} failed"
@@ -747,6 +748,12 @@ def _counted(summary: CountSummary, common: Common, where: str) -> int:
     text = f"{summary.n_cells} cells in {done} pictures, {len(summary.failures)} failed; {where}"
     common.result(summary.as_dict(), text)
     return 1 if summary.failures else 0
+
+
+def _share(share: Share) -> str:
+    whose = "test" if share.species is None else share.species
+    reached = "nothing labelled" if share.reached is None else f"{100 * share.reached:.1f} %"
+    return f"{whose} {reached} of {100 * share.wished:g} % wished"
 
 
 def _remark_on(
