@@ -270,15 +270,11 @@ def _animals(known: Iterable[Known]) -> Iterator[Finding]:
             animals[one.sample.animal].add(one.sample.partition)
     shared = sorted(animal for animal, parts in animals.items() if len(parts) > 1)
     if shared:
-        yield Finding(
-            "note",
-            "animal-across-partitions",
-            INDEX_NAME,
-            ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else ""),
-            f"pictures of {len(shared)} animals are in trainval and in test, as in the paper: the test says little of new "
-            "animals",
-            "`fncells build --group animal` keeps animals together",
-        )
+        place = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
+        why = f"pictures of {len(shared)} {'animal' if len(shared) == 1 else 'animals'} are in trainval and in test, as in the "
+        why += "paper: the test says little of new animals"
+        advice = "`fncells build --group animal` keeps animals together"
+        yield Finding("note", "animal-across-partitions", INDEX_NAME, place, why, advice)
 
 
 def checksum_findings(root: Path) -> Iterator[Finding]:
