@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fncells import files
 from fncells.errors import InputError, MissingExtraError
+from fncells.names import Specimen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,9 @@ __all__ = [
     "LABELLED",
     "PARTITIONS",
     "index_frame",
+    "index_records",
     "read_index",
+    "specimen_told",
     "write_index",
 ]
 
@@ -107,6 +110,18 @@ def read_index(path: Path, required: Sequence[str] = ("original_name",)) -> "pd.
         rows.append(row)
     extra = [name for name in columns.values() if name not in INDEX_COLUMNS]
     return index_frame(rows, (*INDEX_COLUMNS, *extra))
+
+
+def specimen_told(row: Mapping[str, Any]) -> Specimen:
+    """Give what a row of an index, or of a lab's metadata, says of the specimen."""
+    return Specimen(**{name: row.get(name) for name in Specimen.__dataclass_fields__})
+
+
+def index_records(index: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Give the rows of an index as mappings, with None for what is unknown."""
+    columns = [str(name) for name in index.columns]
+    plain = index.astype(object).where(index.notna(), None)
+    return [dict(zip(columns, row, strict=True)) for row in plain.itertuples(index=False, name=None)]
 
 
 def write_index(path: Path, index: "pd.DataFrame") -> None:

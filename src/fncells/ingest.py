@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -50,22 +50,23 @@ from fncells.index import (
     LABELLED,
     PARTITIONS,
     index_frame,
+    index_records,
     read_index,
+    specimen_told,
     write_index,
 )
 from fncells.ledger import LEDGER_NAME, Ledger
-from fncells.names import NamePattern, parse_name, slice_key
+from fncells.names import NamePattern, group_keys, parse_name, slice_key
 from fncells.truths import PARTITION_TRUTHS, PICTURE_TRUTHS, truth_path
 from fncells.workers import in_parallel
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["CHECKSUMS_NAME", "BuildSettings", "BuildSummary", "build", "split"]
+__all__ = ["CHECKSUMS_NAME", "BuildSettings", "BuildSummary", "Share", "build", "split"]
 
 CHECKSUMS_NAME = "checksums.sha256"
 LOCK_NAME = f"{LEDGER_NAME}.lock"
 GROUPS = ("slice", "animal")
+_UNKNOWN_SPECIES = "unknown"
+_LEAST_GAIN = 1e-6  # pictures squared; so that rounding moves no group to and fro for ever
 _LARGEST_LABEL = np.iinfo(np.uint16).max
 
 
@@ -81,6 +82,9 @@ class BuildSettings:
         Seed of the split.
     group
         What the split never tears apart: ``slice`` (the pictures of one field of view) or ``animal``.
+    balance
+        What the split keeps the share in, beside the collection as a whole: ``species``, as metadata and names tell it; None
+        nothing more.
     workers
         Processes that convert pictures; the result does not depend on it.
     scheduler
@@ -101,6 +105,7 @@ class BuildSettings:
     test_share: float = 0.25
     seed: int = 10
     group: Literal["slice", "animal"] = "slice"
+    balance: Literal["species"] | None = None
     workers: int = 1
     scheduler: str | None = None
     metadata: Path | None = None
@@ -113,10 +118,38 @@ class BuildSettings:
             raise InputError("test share", expected="a number from 0 to 1", found=str(self.test_share))
         if self.group not in GROUPS:
             raise InputError("group", expected=" or ".join(GROUPS), found=repr(self.group))
+        if self.balance not in (None, "species"):
+            raise InputError("balance", expected="species, or nothing", found=repr(self.balance))
         if self.workers < 1:
             raise InputError("workers", expected="1 or more", found=str(self.workers))
         if self.name_pattern is not None:
             NamePattern(self.name_pattern)
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of a collection, or of one species in it, is in ``test``.
+
+    Parameters
+    ----------
+    collection, species
+        Whose share; ``species`` is None for the collection as a whole.
+    wished
+        What was asked for, from 0 to 1.
+    test, labelled
+        Number of pictures in ``test``, and in ``test`` and ``trainval`` together.
+    """
+
+    collection: str
+    species: str | None
+    wished: float
+    test: int
+    labelled: int
+
+    @property
+    def reached(self) -> float | None:
+        """The share there is; None of no pictures."""
+        return self.test / self.labelled if self.labelled else None
 
 
 @dataclass(frozen=True)
@@ -133,6 +166,9 @@ class BuildSummary:
         What did not fit together, or was odd, one line each.
     pictures
         Number of pictures by collection and partition.
+    shares
+        Wished and reached share of ``test``: of each collection, and of each species in it where it was balanced by them. It is
+        as near to the wish as groups, and partitions that were given, allow.
     """
 
     converted: int
@@ -140,6 +176,7 @@ class BuildSummary:
     failed: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
     pictures: Mapping[str, Mapping[str, int]]
+    shares: tuple[Share, ...]
 
     @property
     def exit_code(self) -> int:
@@ -148,12 +185,8 @@ class BuildSummary:
 
     @property
     def test_shares(self) -> dict[str, float | None]:
-        """Share of the labelled pictures that is in ``test``, by collection: as near to the wish as the groups allow."""
-        shares: dict[str, float | None] = {}
-        for collection, counts in self.pictures.items():
-            labelled = sum(counts[partition] for partition in LABELLED)
-            shares[collection] = counts["test"] / labelled if labelled else None
-        return shares
+        """Reached share of ``test`` by collection."""
+        return {share.collection: share.reached for share in self.shares if share.species is None}
 
     def as_dict(self) -> dict[str, object]:
         """Give the summary as JSON can hold it."""
@@ -164,6 +197,7 @@ class BuildSummary:
             "warnings": list(self.warnings),
             "pictures": {collection: dict(counts) for collection, counts in self.pictures.items()},
             "test_share": self.test_shares,
+            "shares": [{**asdict(share), "reached": share.reached} for share in self.shares],
         }
 
 
@@ -333,7 +367,8 @@ def _digest_inputs(raw: Path, pictures: Mapping[Key, Path], settings: BuildSetti
     annotations = settings.annotations or _annotation_files(raw / "annotations")
     with ThreadPoolExecutor(settings.workers) as threads:
         digests = dict(zip(pictures, threads.map(_try_sha256, pictures.values()), strict=True))
-    chosen = (settings.test_share, settings.seed, settings.group, settings.name_pattern, settings.plane.as_dict())
+    drawn = (settings.test_share, settings.seed, settings.group, settings.balance)
+    chosen = (*drawn, settings.name_pattern, settings.plane.as_dict())
     told = _told(filter(None, (metadata, raw / ABOUT_NAME, *annotations)))
     return _Inputs(digests, metadata, annotations, told, chosen)
 
@@ -374,6 +409,7 @@ def _unchanged(archive: Path, ledger: Ledger, inputs: _Inputs) -> BuildSummary |
         failed=tuple((name, reason) for name, reason in summary["failed"]),
         warnings=tuple(summary["warnings"]),
         pictures=summary["pictures"],
+        shares=tuple(Share(**share) for share in summary["shares"]),
     )
 
 
@@ -385,12 +421,18 @@ def _remember(archive: Path, ledger: Ledger, inputs: _Inputs, summary: BuildSumm
 
 
 def split(
-    groups: Mapping[Key, str], fixed: Mapping[Key, str], test_share: float = 0.25, seed: int = 10
+    groups: Mapping[Key, str],
+    fixed: Mapping[Key, str],
+    test_share: float = 0.25,
+    seed: int = 10,
+    species: Mapping[Key, str] | None = None,
 ) -> dict[Key, str]:
     """Draw the partitions of labelled pictures, group by group.
 
     Groups come in an order that depends on the seed and on their own names alone, so that new pictures do not reshuffle
-    the old ones. A group goes to ``test`` where that brings the collections nearer to the wished share, taken together.
+    the old ones. A group goes to ``test``, or comes back from there, where that brings the shares nearer to the wished one, by
+    the sum of squared distances over all collections, until none does. Where no group spans collections, each collection
+    (each species in it) is then off by half of its largest group at most.
 
     Parameters
     ----------
@@ -402,6 +444,8 @@ def split(
         Wished share of ``test`` in each collection.
     seed
         Another seed draws other groups.
+    species
+        Of every picture, where the share is to be kept in each species of a collection; None keeps it in each collection.
 
     Returns
     -------
@@ -412,26 +456,34 @@ def split(
     for key in sorted(groups):
         members[groups[key]].append(key)
     partitions: dict[Key, str] = {}
-    open_groups = []
+    drawn: dict[str, bool] = {}  # whether a group that is not decided is in test
     for group, keys in members.items():
         decided = [fixed[key] for key in keys if key in fixed]
-        for key in keys:
-            if decided:
-                partitions[key] = fixed.get(key, decided[0])
-        if not decided:
-            open_groups.append(group)
-    totals = Counter(key.collection for key in groups)
-    wished = {collection: int(test_share * total + 0.5) for collection, total in totals.items()}
-    drawn = Counter(key.collection for key, partition in partitions.items() if partition == "test")
-    for group in sorted(open_groups, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest()):
-        sizes = Counter(key.collection for key in members[group])
-        gain = sum(
-            abs(drawn[collection] - wished[collection]) - abs(drawn[collection] + size - wished[collection])
-            for collection, size in sizes.items()
-        )
-        if gain > 0:
-            drawn.update(sizes)
-        partitions.update(dict.fromkeys(members[group], "test" if gain > 0 else "trainval"))
+        if decided:
+            partitions.update((key, fixed.get(key, decided[0])) for key in keys)
+        else:
+            drawn[group] = False
+    part = {key: (key.collection, species[key] if species else "") for key in groups}
+    sizes = {group: Counter(part[key] for key in members[group]) for group in drawn}
+    beyond: dict[tuple[str, str], float] = {one: -test_share * total for one, total in Counter(part.values()).items()}
+    for key, partition in partitions.items():
+        beyond[part[key]] += partition == "test"
+    order = sorted(drawn, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+
+    def moved(group: str) -> bool:
+        sign = -1 if drawn[group] else 1
+        change = sum(n * (n + 2 * sign * beyond[one]) for one, n in sizes[group].items())
+        if change > -_LEAST_GAIN:
+            return False
+        drawn[group] = not drawn[group]
+        for one, n in sizes[group].items():
+            beyond[one] += sign * n
+        return True
+
+    while any([moved(group) for group in order]):
+        pass
+    for group, in_test in drawn.items():
+        partitions.update(dict.fromkeys(members[group], "test" if in_test else "trainval"))
     return partitions
 
 
@@ -455,6 +507,7 @@ def _build(lab: _Lab, inputs: _Inputs, archive: Path, settings: BuildSettings, l
     _write_index(archive, lab, shown, outcome, kept)
     _remove_strays(archive, reserved | places, shown)
     recorded: dict[str, object] = {"test_share": settings.test_share, "seed": settings.seed, "group": settings.group}
+    recorded |= {"balance": settings.balance} if settings.balance is not None else {}
     recorded |= {"name_pattern": settings.name_pattern} if settings.name_pattern is not None else {}
     recorded |= {"plane": settings.plane.as_dict()} if settings.plane.as_dict() else {}
     raw_inputs = {f"raw/{key}": digest for key, digest in outcome.digests.items()}
@@ -473,6 +526,7 @@ def _build(lab: _Lab, inputs: _Inputs, archive: Path, settings: BuildSettings, l
         failed=tuple((str(key), reason) for key, reason in sorted(outcome.failed.items())),
         warnings=(*lab.warnings, *warnings, *notes),
         pictures=counts,
+        shares=tuple(_shares(shown, lab, settings)),
     )
 
 
@@ -526,7 +580,7 @@ def _gather(raw: Path, pictures: Mapping[Key, Path], inputs: _Inputs, settings: 
     if inputs.metadata is not None:
         table = read_index(inputs.metadata)
         extra = tuple(name for name in table.columns if name not in INDEX_COLUMNS)
-        rows = _pair_rows(inputs.metadata, _records(table), finder, warnings)
+        rows = _pair_rows(inputs.metadata, index_records(table), finder, warnings)
         warnings += [f"{key}: no row in {inputs.metadata.name}" for key in pictures if key not in rows]
         names[inputs.metadata.name] = inputs.metadata
     cells: dict[Key, AnnotatedImage] = {}
@@ -681,7 +735,7 @@ def _old_rows(archive: Path) -> dict[Key, dict[str, Any]]:
     if not path.exists():
         return {}
     rows = {}
-    for row in _records(read_index(path, required=("image_name", "original_name", "dataset", "partition"))):
+    for row in index_records(read_index(path, required=("image_name", "original_name", "dataset", "partition"))):
         if row["image_name"] and row["dataset"] and row["partition"]:
             rows[Key(row["dataset"], row["original_name"] or row["image_name"])] = row
     return rows
@@ -721,24 +775,44 @@ def _plan(lab: _Lab, reserved: Mapping[Key, Place], settings: BuildSettings) -> 
     fixed = {key: part for key, part in (decided | gone).items() if part in LABELLED}
     labelled = {key for key in lab.pictures if decided.get(key) != "unlabelled"}
     groups = _groups(labelled | set(fixed), lab, settings.group)
-    partitions = decided | split(groups, fixed, settings.test_share, settings.seed)
+    species = {key: _species(key, lab) for key in groups} if settings.balance else None
+    if species and (unknown := [key for key in species if species[key] == _UNKNOWN_SPECIES]):
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        warnings.append(f"{min(unknown)}{more}: of no known species; split as one species of their own")
+    partitions = decided | split(groups, fixed, settings.test_share, settings.seed, species)
     warnings += _torn(groups, partitions)
     numbers = _numbers(lab.pictures, reserved)
     return {key: Place(numbers[key], partitions[key]) for key in lab.pictures}, warnings
 
 
 def _groups(keys: Iterable[Key], lab: _Lab, group: str) -> dict[Key, str]:
-    slices = {key: slice_key(key.name, lab.pattern) for key in sorted(keys)}
-    if group == "slice":
-        return slices
-    # The animal of a slice is that of any of its pictures, so that a slice stays whole in any case.
-    animals: dict[str, str] = {}
-    for key, name in slices.items():
-        said = _value(lab.rows, key, "animal")
-        animal = str(said).lower() if said else parse_name(key.name, lab.pattern).animal_key
-        if animal:
-            animals.setdefault(name, re.sub(r"^marvin(?=[0-9])", "mar", animal))
-    return {key: f"animal {animals[name]}" if name in animals else name for key, name in slices.items()}
+    slices = {key: _slice(key, lab) for key in sorted(keys)}
+    return group_keys(slices, {key: _animal(key, lab) for key in slices}) if group == "animal" else slices
+
+
+def _slice(key: Key, lab: _Lab) -> str:
+    return slice_key(key.name, lab.pattern, specimen_told(lab.rows.get(key, {})))
+
+
+def _species(key: Key, lab: _Lab) -> str:
+    told = _value(lab.rows, key, "species") or parse_name(key.name, lab.pattern).species
+    return str(told).lower() if told else _UNKNOWN_SPECIES
+
+
+def _shares(shown: Mapping[Key, Place], lab: _Lab, settings: BuildSettings) -> Iterator[Share]:
+    """Tell how the share of ``test`` was kept in each collection, and in each species of it where that was asked for."""
+    for collection in sorted({key.collection for key in shown}):
+        parts: dict[str | None, list[bool]] = {None: []}
+        for key, place in shown.items():
+            if key.collection == collection and place.partition in LABELLED:
+                for part in (None, _species(key, lab)) if settings.balance else (None,):
+                    parts.setdefault(part, []).append(place.partition == "test")
+        for species in sorted(parts, key=lambda name: name or ""):
+            yield Share(collection, species, settings.test_share, sum(parts[species]), len(parts[species]))
+
+
+def _animal(key: Key, lab: _Lab) -> str | None:
+    return specimen_told(lab.rows.get(key, {})).animal_key or parse_name(key.name, lab.pattern).animal_key
 
 
 def _torn(groups: Mapping[Key, str], partitions: Mapping[Key, str]) -> list[str]:
@@ -985,20 +1059,8 @@ def _archived(archive: Path, lab: _Lab, key: Key, place: Place, facts: Mapping[s
 
 def _kept_cells(archive: Path, key: Key, place: Place, picture: Path) -> AnnotatedImage:
     """Read a kept picture's cells from the archive itself: from the file that keeps outlines as they were drawn, if there."""
-    paths = {
-        kind: archive / path_of(kind, key.collection, place.partition, str(place.number))
-        for kind in ("voc", "labels", "masks")
-    }
-    if paths["voc"].exists():
-        return next(codec_named("voc").read(paths["voc"]))
-    return Sample(
-        collection=key.collection,
-        partition=place.partition,
-        name=picture.name,
-        picture_path=picture,
-        mask_path=paths["masks"] if paths["masks"].exists() else None,
-        labels_path=paths["labels"] if paths["labels"].exists() else None,
-    ).read_cells()
+    sample = Sample(archive, key.collection, place.partition, picture.name)
+    return sample.read_cells("voc" if "voc" in sample.formats else None)
 
 
 def _write_index(
@@ -1008,7 +1070,7 @@ def _write_index(
     outcome: _Outcome,
     kept: Mapping[Key, Mapping[str, Any]],
 ) -> None:
-    fields = Counter((slice_key(key.name, lab.pattern), key.collection) for key in shown)
+    fields = Counter((_slice(key, lab), key.collection) for key in shown)
     filters = Counter(field_of_view for field_of_view, _ in fields)
     rows = []
     for key, place in shown.items():
@@ -1019,7 +1081,7 @@ def _write_index(
         told = {name: value for name, value in lab.rows.get(key, {}).items() if value is not None}
         rows.append(
             {
-                "double_marked": filters[slice_key(key.name, lab.pattern)] > 1,
+                "double_marked": filters[_slice(key, lab)] > 1,
                 **{name: getattr(specimen, name) for name in _FROM_NAME},
                 **told,
                 **{name: outcome.facts[key][name] for name in _FROM_PICTURE},
@@ -1071,13 +1133,6 @@ def _write_checksums(archive: Path, facts: Mapping[Key, Mapping[str, Any]]) -> N
         if path.is_file() and not hidden and name != Path(CHECKSUMS_NAME):
             lines.append((name.as_posix(), known.get(name.as_posix()) or files.sha256(path)))
     files.write_text(archive / CHECKSUMS_NAME, "".join(f"{digest}  {name}\n" for name, digest in sorted(lines)))
-
-
-def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Rows as mappings with None for what is unknown."""
-    columns = [str(name) for name in table.columns]
-    plain = table.astype(object).where(table.notna(), None)
-    return [dict(zip(columns, row, strict=True)) for row in plain.itertuples(index=False, name=None)]
 
 
 def _value(rows: Mapping[Key, Mapping[str, Any]], key: Key, column: str) -> Any:
