@@ -20,6 +20,7 @@ from PIL import Image
 
 from fncells import ingest
 from fncells.archive import Archive, read_index
+from fncells.building import converting
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError, MissingExtraError, OutputError
 from fncells.formats import CODECS, read_annotations, write_annotations
@@ -196,7 +197,7 @@ def test_nothing_of_the_machine_is_in_the_archive(built, tmp_path):
 def test_a_second_build_converts_nothing(lab, monkeypatch):
     raw, archive = lab
     before = content(archive)
-    monkeypatch.setattr(ingest, "read_picture", lambda *_: pytest.fail("a picture was read again"))
+    monkeypatch.setattr(converting, "read_picture", lambda *_: pytest.fail("a picture was read again"))
     summary = build(raw, archive)
     assert (summary.converted, summary.unchanged) == (0, 26)
     assert content(archive) == before
@@ -331,7 +332,7 @@ def test_a_picture_that_cannot_be_opened_or_changes_in_the_work_fails(built, tmp
     vanishing = tmp_path / "lab" / "raw" / "green" / "Mar1bS1C2R1_LHl_200x_g.TIF"
     changing = vanishing.with_name("Mar2bS1C2R1_LHl_200x_g.TIF")
     barred = vanishing.with_name("Mar3bS1C2R1_LHl_200x_g.TIF")
-    hash_of, read = ingest.files.sha256, ingest.read_picture
+    hash_of, read = ingest.files.sha256, converting.read_picture
 
     def sha256(path):
         if path == barred:
@@ -347,7 +348,7 @@ def test_a_picture_that_cannot_be_opened_or_changes_in_the_work_fails(built, tmp
         return picture
 
     monkeypatch.setattr(ingest.files, "sha256", sha256)
-    monkeypatch.setattr(ingest, "read_picture", reading)
+    monkeypatch.setattr(converting, "read_picture", reading)
     summary = build(tmp_path / "lab", tmp_path / "new")
     reasons = dict(summary.failed)
     assert reasons[f"green/{vanishing.name}"] == "cannot be read: No such file or directory"
@@ -499,7 +500,7 @@ def test_annotations_of_another_size_fail_their_picture(built):
     with pytest.raises(
         InputError, match="expected annotations of a picture of 64 x 48 pixels, found annotations of 5 x 4"
     ):
-        ingest._placed(AnnotatedImage("a.tif", (4, 5), ()), picture)
+        converting._placed(AnnotatedImage("a.tif", (4, 5), ()), picture)
 
 
 def test_a_broken_annotation_fails_its_picture_and_no_other_and_is_mended_later(lab):
@@ -582,7 +583,7 @@ def test_a_build_at_work_keeps_others_out(lab):
 def test_what_has_not_changed_is_told_without_reading_it_again(lab, monkeypatch):
     raw, archive = lab
     first = build(raw, archive)
-    monkeypatch.setattr(ingest, "_gather", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(ingest, "gather", lambda *_: pytest.fail("read again"))
     assert build(raw, archive) == first
     assert build(raw, archive, BuildSettings(workers=2)) == first
 
@@ -603,8 +604,8 @@ def test_any_change_is_seen(lab, change, monkeypatch):
     if change in places:
         places[change].write_bytes(places[change].read_bytes() + b"\n")
     gathered = []
-    gather = ingest._gather
-    monkeypatch.setattr(ingest, "_gather", lambda *arguments: gathered.append(1) or gather(*arguments))
+    gather = ingest.gather
+    monkeypatch.setattr(ingest, "gather", lambda *arguments: gathered.append(1) or gather(*arguments))
     changed = {"seed": {"seed": 11}, "plane": {"plane": Plane(page=1)}, "pattern": {"name_pattern": "(?P<animal>.*)"}}
     build(raw, archive, BuildSettings(**changed.get(change, {})))
     assert gathered
@@ -706,7 +707,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
 
 def test_pictures_taken_away_between_a_kill_and_the_next_run_leave_nothing(lab, tmp_path, monkeypatch):
     raw, _ = lab
-    monkeypatch.setattr(ingest, "_write_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(ingest, "write_lab_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         build(raw, tmp_path / "new")
     monkeypatch.undo()

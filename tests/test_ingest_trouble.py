@@ -24,6 +24,7 @@ from PIL import Image
 
 from fncells import cli, ingest
 from fncells.archive import Archive
+from fncells.building import converting
 from fncells.errors import OutputError
 from fncells.formats import read_annotations
 from fncells.ingest import BuildSettings, build
@@ -401,7 +402,7 @@ def test_a_picture_that_something_befalls_fails_alone_and_is_mended_later(
 ):
     raw = copied(course.fresh[0], tmp_path / "lab")
     victim = raw / "raw" / "green" / NAMES[2]
-    kept, read = victim.read_bytes(), ingest.read_picture
+    kept, read = victim.read_bytes(), converting.read_picture
 
     def reading(path, name, plane):
         if path != victim:
@@ -410,7 +411,7 @@ def test_a_picture_that_something_befalls_fails_alone_and_is_mended_later(
         befall(victim) if picture else None
         return picture or read(path, name, plane)
 
-    monkeypatch.setattr(ingest, "read_picture", reading)
+    monkeypatch.setattr(converting, "read_picture", reading)
     code, told = run(capsys, "build", raw, tmp_path / "archive")
     monkeypatch.undo()
     assert code == 1
@@ -469,13 +470,13 @@ def test_what_was_told_and_changes_in_mid_build_is_one_line(
         shutil.copytree(start, archive)
     victim = raw / place
     kept = victim.read_bytes()
-    gather = ingest._gather
+    gather = ingest.gather
 
     def gathering(*arguments):
         befall(victim)
         return gather(*arguments)
 
-    monkeypatch.setattr(ingest, "_gather", gathering)
+    monkeypatch.setattr(ingest, "gather", gathering)
     code, told = run(capsys, "build", raw, archive)
     monkeypatch.undo()
     assert code == 2
@@ -488,7 +489,7 @@ def test_what_was_told_and_changes_in_mid_build_is_one_line(
 
 
 def test_an_annotation_file_that_comes_in_mid_build_is_one_line(course, tmp_path, monkeypatch, capsys):
-    raw, gather = copied(course.fresh[0], tmp_path / "lab"), ingest._gather
+    raw, gather = copied(course.fresh[0], tmp_path / "lab"), ingest.gather
     table = raw / "about.toml"
 
     def gathering(*arguments):
@@ -496,7 +497,7 @@ def test_an_annotation_file_that_comes_in_mid_build_is_one_line(course, tmp_path
         table.write_text('name = "ours"\n')
         return lab
 
-    monkeypatch.setattr(ingest, "_gather", gathering)
+    monkeypatch.setattr(ingest, "gather", gathering)
     told = f"fncells: {table}: expected the same content throughout, found a file that came or went; build again"
     assert run(capsys, "build", raw, tmp_path / "archive") == (2, [told])
 
@@ -509,7 +510,7 @@ def test_what_failed_is_tried_again_though_no_input_has_changed(course, tmp_path
         def reading(path, *_):
             raise OSError(errno.EIO, "Input/output error", str(path))
 
-        away.setattr(ingest, "read_picture", reading)
+        away.setattr(converting, "read_picture", reading)
         summary = build(raw, tmp_path / "archive")
         assert {reason for _, reason in summary.failed} == {"cannot be read: Input/output error"}
     assert build(raw, tmp_path / "archive").converted == 7

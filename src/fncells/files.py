@@ -40,6 +40,7 @@ __all__ = [
     "sha256",
     "show_progress",
     "together",
+    "try_sha256",
     "whole",
     "whole_folder",
     "write_bytes",
@@ -311,6 +312,14 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file's content, as hexadecimal text."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def try_sha256(path: Path) -> str | OSError:
+    """SHA-256 of a file's content, or why it cannot be read."""
+    try:
+        return sha256(path)
+    except OSError as error:
+        return error
 
 
 def find_pictures(inputs: Sequence[Path]) -> list[Source]:
