@@ -1,4 +1,4 @@
-"""Run the benchmarks of speed, or those named; those that need real pictures, ``accuracy`` and ``transfer``, where named."""
+"""Run the benchmarks of speed, or those named; those that take minutes or need real pictures only where they are named."""
 
 import argparse
 import importlib
@@ -14,20 +14,24 @@ BENCHMARKS = {
     "network": network.run,
     "tracing": tracing.run,
 }
-
-_WITH_OPTIONS = ("accuracy", "likeness", "transfer")
+ALONE = ("accuracy", "building", "likeness", "transfer")  # each with options of its own
 
 
 def main(arguments: Sequence[str]) -> None:
-    if arguments and arguments[0] in _WITH_OPTIONS:
+    if arguments and arguments[0] in ALONE:
         importlib.import_module(f"benchmarks.{arguments[0]}").main(arguments[1:])
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all where none is named")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(BENCHMARKS)}; all where none is named; or one of {', '.join(ALONE)}, alone",
+    )
     names = parser.parse_args(arguments).names or list(BENCHMARKS)
     unknown = sorted(set(names) - set(BENCHMARKS))
     if unknown:
-        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)} {', '.join(_WITH_OPTIONS)}")
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join([*BENCHMARKS, *ALONE])}")
     for name in names:
         BENCHMARKS[name]()
 

@@ -27,7 +27,8 @@ from fncells.evaluation import EvaluateSettings, Evaluation, evaluate
 from fncells.inference import Model
 from fncells.network.crops import Augmentation, CropSettings, TrainingPicture
 from fncells.network.export import export_onnx
-from fncells.network.training import TrainSettings, train
+from fncells.network.settings import TrainSettings
+from fncells.network.training import train
 from fncells.separation import SeparationSettings, separate
 
 Pixels = NDArray[np.uint8]

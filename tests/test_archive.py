@@ -98,7 +98,7 @@ def test_samples_can_be_chosen(published):
     archive = Archive.open(published)
     assert [sample.name for sample in archive.samples("green", "trainval")] == ["2.png", "10.png"]
     assert [sample.collection for sample in archive.samples(partition="unlabelled")] == ["red"]
-    assert archive.samples("green", "unlabelled") == []
+    assert archive.samples("green", "unlabelled") == ()
     with pytest.raises(InputError, match="expected a collection out of green, red, found 'blue'"):
         archive.samples("blue")
     with pytest.raises(InputError, match="expected a partition out of trainval, test, unlabelled, found 'train'"):

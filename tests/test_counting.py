@@ -505,19 +505,6 @@ def test_a_real_model_and_any_number_of_workers_give_the_same_bytes(many, tmp_pa
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
-def test_a_worker_that_dies_is_told_in_one_line(many, tmp_path, monkeypatch):
-    class Gone:
-        def __init__(self, **_):
-            pass
-
-        def __call__(self, calls):
-            raise counting.TerminatedWorkerError(str(len(list(calls))))
-
-    monkeypatch.setattr(counting, "Parallel", Gone)
-    with pytest.raises(FncellsError, match="fewer --workers"):
-        run(many, tmp_path / "out")
-
-
 KILLED = """
 import sys
 from pathlib import Path

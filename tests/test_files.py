@@ -1,8 +1,10 @@
 """Tests of writing whole files, finding pictures and keeping a ledger."""
 
+import errno
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ import pandas as pd
 import pytest
 
 from fncells import files
-from fncells.errors import InputError, MissingExtraError
+from fncells.errors import InputError, MissingExtraError, OutputError
 from fncells.ledger import Ledger
 
 
@@ -42,6 +44,89 @@ def test_a_killed_writer_leaves_the_old_file_and_a_leftover_that_can_be_cleared(
     assert len(os.listdir(tmp_path)) == 2
     files.remove_leftovers(tmp_path)
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_files_written_together_get_their_names_at_the_end_or_not_at_all(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(ZeroDivisionError), files.together():
+        files.write_text(tmp_path / "a.txt", "new")
+        files.write_text(tmp_path / "b.txt", "new")
+        1 / 0  # noqa: B018
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+    with files.together():
+        for number in range(40):
+            files.write_text(tmp_path / f"{number}.txt", "old")
+            files.write_text(tmp_path / f"{number}.txt", f"{number}")
+        assert not (tmp_path / "0.txt").exists()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "a.txt": "old",
+        **{f"{number}.txt": f"{number}" for number in range(40)},
+    }
+    files.write_text(tmp_path / "a.txt", "alone again")
+    assert (tmp_path / "a.txt").read_text() == "alone again"
+
+
+def test_files_written_together_name_the_folder_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"found: No space left on device; make room"), files.together():
+        files.write_text(tmp_path / "a.txt", "new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a" / "old.txt", "old")
+    with pytest.raises(ZeroDivisionError), files.whole_folder(tmp_path / "a") as temporary:
+        files.write_text(temporary / "new.txt", "half")
+        1 / 0  # noqa: B018
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "old.txt"]
+    for text in ("new", "newer"):
+        with files.whole_folder(tmp_path / "a") as temporary:
+            files.write_text(temporary / f"{text}.txt", text)
+            assert (tmp_path / "a").is_dir()
+        assert [path.name for path in tmp_path.rglob("*")] == ["a", f"{text}.txt"]
+
+
+def test_folders_that_a_killed_run_has_left_are_cleared(tmp_path: Path) -> None:
+    with files.whole_folder(tmp_path / "a") as temporary:
+        files.write_text(temporary / "b.txt", "b")
+    (tmp_path / "a").rename(temporary)
+    files.remove_leftovers(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "; make room, and the same command goes on from here"),
+        (errno.EDQUOT, "; make room, and the same command goes on from here"),
+        (errno.EROFS, "; give another folder, or make it writable, and the same command goes on from here"),
+        (errno.EACCES, "; give another folder, or make it writable, and the same command goes on from here"),
+        (errno.EIO, ""),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    def opened(path: Path, **_: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "open", opened)
+    found = (
+        f"{tmp_path / 'deep'}: expected a folder that can be written, with room, found: {os.strerror(number)}{advice}"
+    )
+    with pytest.raises(OutputError) as caught:
+        files.write_text(tmp_path / "deep" / "a.txt", "a")
+    assert str(caught.value) == found
+
+
+def test_what_cannot_be_read_while_something_is_written_is_not_laid_to_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        files.write_zip(tmp_path / "a.zip", [("b.txt", tmp_path / "gone.txt")])
+    assert not list(tmp_path.iterdir())
 
 
 def test_tables_and_archives_have_the_same_bytes_at_any_time(tmp_path: Path) -> None:
@@ -144,6 +229,20 @@ def test_a_damaged_ledger_is_set_aside(tmp_path: Path) -> None:
     assert (tmp_path / "ledger.damaged").exists()
 
 
+def test_a_ledger_that_cannot_be_opened_is_not_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    with Ledger(path) as ledger:
+        ledger.put("count", "abc", 1)
+    path.rename(tmp_path / "kept")
+    path.mkdir()
+    with pytest.raises(OutputError, match="expected a folder that can be written, with room, found: unable to open"):
+        Ledger(path)
+    path.rmdir()
+    (tmp_path / "kept").rename(path)
+    with Ledger(path) as ledger:
+        assert ledger.get("count", "abc") == 1
+
+
 def test_errors_are_one_line_that_no_file_name_can_forge() -> None:
     error = InputError("a\n\x1b[31mb.png", place="line 3", expected="x", found="y" * 5000, advice="do z")
     assert "\n" not in str(error)
@@ -153,7 +252,15 @@ def test_errors_are_one_line_that_no_file_name_can_forge() -> None:
     assert 'pip install "fncells[train]"' in str(MissingExtraError("train", "training"))
 
 
-@pytest.mark.parametrize("error", [InputError("a", expected="x", found="y"), MissingExtraError("train", "training")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("a", expected="x", found="y"),
+        MissingExtraError("train", "training"),
+        OutputError(Path("a"), OSError(28, "No space left on device", "a/b")),
+        OutputError(Path("a"), sqlite3.OperationalError("database or disk is full")),
+    ],
+)
 def test_errors_cross_from_a_worker_process(error: Exception) -> None:
     import pickle
 

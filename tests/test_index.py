@@ -63,6 +63,12 @@ def test_read_index_takes_the_named_sheet_or_csv(tmp_path):
     assert frame["note"].tolist() == ["2\nlines"]
 
 
+def test_names_that_begin_like_errors_of_excel_are_names(tmp_path):
+    names = ["#1.tif", "#REF!.tif", "# 3", "=A1"]
+    write_index(tmp_path / "index.xlsx", index_frame([{"original_name": name} for name in names]))
+    assert read_index(tmp_path / "index.xlsx")["original_name"].tolist() == names
+
+
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [

@@ -1,20 +1,15 @@
 """From a raw folder to an archive."""
 
-import csv
 import hashlib
 import json
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import joblib
 import numpy as np
 import openpyxl
 import pytest
@@ -25,96 +20,27 @@ from PIL import Image
 
 from fncells import ingest
 from fncells.archive import Archive, read_index
+from fncells.building import converting
 from fncells.cells import AnnotatedImage
-from fncells.errors import FncellsError, InputError, MissingExtraError
+from fncells.errors import InputError, MissingExtraError, OutputError
 from fncells.formats import CODECS, read_annotations, write_annotations
 from fncells.images import Plane, read_picture
 from fncells.ingest import BuildSettings, Key, build, split
 from fncells.names import slice_key
 from fncells.truths import PARTITION_TRUTHS, PICTURE_TRUTHS, truth_path
-
-WIDTH, HEIGHT = 64, 48
-SQUARE = ((4, 5), (14, 5), (14, 15), (4, 15))
-OVERLAPPING = ((10, 10), (22, 10), (22, 20), (10, 20))
-VIA_HEADER = (
-    "filename",
-    "file_size",
-    "file_attributes",
-    "region_count",
-    "region_id",
-    "region_shape_attributes",
-    "region_attributes",
+from labs import (
+    HEIGHT,
+    OVERLAPPING,
+    SQUARE,
+    WIDTH,
+    content,
+    names_of,
+    placed,
+    put_lab,
+    put_metadata,
+    put_outlines,
+    put_picture,
 )
-METADATA_HEADER = ("original_name", "dataset", "animal", "pixel_size_um", "partition", "remark")
-
-
-def put_picture(path, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix.lower() in {".jpg", ".jpeg"}:
-        Image.fromarray(pixels).save(path, quality=95)
-    else:
-        tifffile.imwrite(path, pixels, photometric="rgb", description="a test", metadata=None)
-
-
-def put_outlines(path, outlines):
-    """A VIA CSV file of polygons by picture name; a picture with no outline has its one empty row."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(VIA_HEADER)
-        for name, polygons in outlines.items():
-            if not polygons:
-                writer.writerow((name, 100, "{}", 0, 0, "{}", "{}"))
-            for number, polygon in enumerate(polygons):
-                x, y = zip(*polygon, strict=True)
-                shape = json.dumps({"name": "polygon", "all_points_x": x, "all_points_y": y})
-                writer.writerow((name, 100, "{}", len(polygons), number, shape, "{}"))
-
-
-def put_metadata(path, rows):
-    book = openpyxl.Workbook()
-    book.active.title = "metadata"
-    for row in (METADATA_HEADER, *rows):
-        book.active.append(row)
-    book.save(path)
-
-
-def names_of(collection, animals=range(4), columns=range(1, 4)):
-    letter = collection[0]
-    return [f"Mar{animal}bS1C{column}R1_LHl_200x_{letter}.TIF" for animal in animals for column in columns]
-
-
-def put_lab(root, labelled=None, unlabelled=None, *, metadata=True):
-    """A raw folder: 12 labelled and 1 unlabelled green picture and their yellow twins, unless told otherwise."""
-    if labelled is None:
-        labelled = {"green": names_of("green"), "yellow": names_of("yellow")}
-        unlabelled = {"green": ["Mar9bS1C1R1_DMr_200x_g.TIF"], "yellow": ["Mar9bS1C1R1_DMr_200x_y.JPG"]}
-    rows = []
-    for collection, names in labelled.items():
-        everything = sorted([*names, *(unlabelled or {}).get(collection, [])])
-        for seed, name in enumerate(everything):
-            put_picture(root / "raw" / collection / name, seed)
-            rows.append((name, collection, None, 0.5, None, f"slice {seed}"))
-        outlines = {name: [SQUARE, OVERLAPPING][: number % 3] for number, name in enumerate(sorted(names))}
-        put_outlines(root / "annotations" / f"{collection}.csv", outlines)
-    if metadata:
-        put_metadata(root / "metadata.xlsx", rows)
-    return root
-
-
-def content(archive):
-    """Every file of an archive by its path, but for the ledger."""
-    return {
-        path.relative_to(archive).as_posix(): path.read_bytes()
-        for path in sorted(archive.rglob("*"))
-        if path.is_file() and "fncells-ledger" not in path.name
-    }
-
-
-def placed(archive):
-    index = read_index(archive / "metadata_v2.xlsx")
-    return {(row.dataset, row.original_name): (row.image_name, row.partition) for row in index.itertuples(index=False)}
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +197,7 @@ def test_nothing_of_the_machine_is_in_the_archive(built, tmp_path):
 def test_a_second_build_converts_nothing(lab, monkeypatch):
     raw, archive = lab
     before = content(archive)
-    monkeypatch.setattr(ingest, "read_picture", lambda *_: pytest.fail("a picture was read again"))
+    monkeypatch.setattr(converting, "read_picture", lambda *_: pytest.fail("a picture was read again"))
     summary = build(raw, archive)
     assert (summary.converted, summary.unchanged) == (0, 26)
     assert content(archive) == before
@@ -406,7 +332,7 @@ def test_a_picture_that_cannot_be_opened_or_changes_in_the_work_fails(built, tmp
     vanishing = tmp_path / "lab" / "raw" / "green" / "Mar1bS1C2R1_LHl_200x_g.TIF"
     changing = vanishing.with_name("Mar2bS1C2R1_LHl_200x_g.TIF")
     barred = vanishing.with_name("Mar3bS1C2R1_LHl_200x_g.TIF")
-    hash_of, read = ingest.files.sha256, ingest.read_picture
+    hash_of, read = ingest.files.sha256, converting.read_picture
 
     def sha256(path):
         if path == barred:
@@ -422,7 +348,7 @@ def test_a_picture_that_cannot_be_opened_or_changes_in_the_work_fails(built, tmp
         return picture
 
     monkeypatch.setattr(ingest.files, "sha256", sha256)
-    monkeypatch.setattr(ingest, "read_picture", reading)
+    monkeypatch.setattr(converting, "read_picture", reading)
     summary = build(tmp_path / "lab", tmp_path / "new")
     reasons = dict(summary.failed)
     assert reasons[f"green/{vanishing.name}"] == "cannot be read: No such file or directory"
@@ -574,7 +500,7 @@ def test_annotations_of_another_size_fail_their_picture(built):
     with pytest.raises(
         InputError, match="expected annotations of a picture of 64 x 48 pixels, found annotations of 5 x 4"
     ):
-        ingest._placed(AnnotatedImage("a.tif", (4, 5), ()), picture)
+        converting._placed(AnnotatedImage("a.tif", (4, 5), ()), picture)
 
 
 def test_a_broken_annotation_fails_its_picture_and_no_other_and_is_mended_later(lab):
@@ -657,7 +583,7 @@ def test_a_build_at_work_keeps_others_out(lab):
 def test_what_has_not_changed_is_told_without_reading_it_again(lab, monkeypatch):
     raw, archive = lab
     first = build(raw, archive)
-    monkeypatch.setattr(ingest, "_gather", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(ingest, "gather", lambda *_: pytest.fail("read again"))
     assert build(raw, archive) == first
     assert build(raw, archive, BuildSettings(workers=2)) == first
 
@@ -678,8 +604,8 @@ def test_any_change_is_seen(lab, change, monkeypatch):
     if change in places:
         places[change].write_bytes(places[change].read_bytes() + b"\n")
     gathered = []
-    gather = ingest._gather
-    monkeypatch.setattr(ingest, "_gather", lambda *arguments: gathered.append(1) or gather(*arguments))
+    gather = ingest.gather
+    monkeypatch.setattr(ingest, "gather", lambda *arguments: gathered.append(1) or gather(*arguments))
     changed = {"seed": {"seed": 11}, "plane": {"plane": Plane(page=1)}, "pattern": {"name_pattern": "(?P<animal>.*)"}}
     build(raw, archive, BuildSettings(**changed.get(change, {})))
     assert gathered
@@ -771,101 +697,17 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
     with pytest.raises(InputError, match="expected an archive outside the raw pictures"):
         build(tmp_path, tmp_path / "raw" / "archive")
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file: expected a folder that can be written"):
+    with pytest.raises(OutputError, match="file: expected a folder that can be written"):
         build(tmp_path, tmp_path / "file")
     assert build(tmp_path, tmp_path / "archive").pictures == {"green": {"trainval": 0, "test": 0, "unlabelled": 1}}
     put_picture(tmp_path / "raw" / "green" / "new\nline.tif")
-    with pytest.raises(InputError, match="expected a file name of printable characters"):
+    with pytest.raises(InputError, match="expected a name of printable characters"):
         build(tmp_path, tmp_path / "archive")
-
-
-def test_a_disk_that_is_full_is_one_line_and_the_work_goes_on_later(built, tmp_path, monkeypatch):
-    raw, archive, _ = built
-    write, room = ingest.write_png, iter(range(20))
-
-    def writing(path, picture):
-        if next(room, None) is None:
-            raise OSError(28, "No space left on device")
-        write(path, picture)
-
-    monkeypatch.setattr(ingest, "write_png", writing)
-    with pytest.raises(InputError, match=r"expected a folder that can be written, with room, found .*No space left"):
-        build(raw, tmp_path / "new")
-    monkeypatch.undo()
-    assert 0 < build(raw, tmp_path / "new").unchanged < 26
-    assert content(tmp_path / "new") == content(archive)
-
-
-def test_a_worker_that_dies_is_one_line(built, tmp_path, monkeypatch):
-    def dead(*_args, **_settings):
-        raise BrokenProcessPool
-
-    monkeypatch.setattr(joblib, "Parallel", dead)
-    with pytest.raises(FncellsError, match="a worker process died"):
-        build(built[0], tmp_path / "new", BuildSettings(workers=2))
-
-
-BUILD = """
-import sys
-from pathlib import Path
-from fncells import formats, images
-from fncells.ingest import build
-import openpyxl, pandas
-print("ready", flush=True)
-build(Path(sys.argv[1]), Path(sys.argv[2]))
-"""
-
-
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(built, tmp_path):
-    raw, undisturbed, _ = built
-    rng = random.Random(5)
-    command = [sys.executable, "-c", BUILD, str(raw), str(tmp_path / "archive")]
-    kills = 0
-    for longest in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5):
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            process.stdout.readline()
-            time.sleep(rng.uniform(0, longest))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += process.returncode == -signal.SIGKILL
-    assert kills >= 3
-    # A temporary file that the kill has left, wherever it struck.
-    leftover = tmp_path / "archive" / "green" / "trainval" / "images"
-    leftover.mkdir(parents=True, exist_ok=True)
-    with pytest.raises(KeyboardInterrupt), ingest.files.whole(leftover / "1.png") as temporary:
-        name = temporary.name
-        raise KeyboardInterrupt
-    (leftover / name).write_bytes(b"half of it")
-    build(raw, tmp_path / "archive")
-    assert content(tmp_path / "archive") == content(undisturbed)
-
-
-def test_killed_after_every_step_it_ends_with_the_same_bytes(tmp_path, monkeypatch):
-    """The same, with the kill placed after each file in turn."""
-    raw = put_lab(tmp_path / "lab", {"green": names_of("green")[1:3]}, {"green": ["Mar9bS1C1R1_DMr_200x_g.TIF"]})
-    build(raw, tmp_path / "undisturbed")
-    replace = Path.replace
-    steps = len(content(tmp_path / "undisturbed"))
-    for step in range(steps):
-        left = [step]
-
-        def dying(self, target, left=left):
-            if left[0] == 0:
-                raise KeyboardInterrupt
-            left[0] -= 1
-            return replace(self, target)
-
-        monkeypatch.setattr(Path, "replace", dying)
-        with pytest.raises(KeyboardInterrupt):
-            build(raw, tmp_path / f"{step}")
-        monkeypatch.undo()
-        build(raw, tmp_path / f"{step}")
-        assert content(tmp_path / f"{step}") == content(tmp_path / "undisturbed")
 
 
 def test_pictures_taken_away_between_a_kill_and_the_next_run_leave_nothing(lab, tmp_path, monkeypatch):
     raw, _ = lab
-    monkeypatch.setattr(ingest, "_write_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(ingest, "write_lab_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         build(raw, tmp_path / "new")
     monkeypatch.undo()

@@ -11,17 +11,17 @@ The layout is that of the published collections (Clissa et al., FNC v2, figure 4
 The folders decide which picture belongs to which partition; the index adds what it knows and need not be there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
-from fncells.images import Picture, PixelSize, read_picture
+from fncells.files import read_record
+from fncells.formats import CODECS, codec_named
+from fncells.images import Picture, PixelSize, picture_shape, read_picture
 from fncells.index import (
     INDEX_COLUMNS,
     INDEX_NAME,
@@ -29,10 +29,13 @@ from fncells.index import (
     LABELLED,
     PARTITIONS,
     index_frame,
+    index_records,
     read_index,
+    specimen_told,
     write_index,
 )
-from fncells.truths import PICTURE_TRUTHS
+from fncells.names import NamePattern, parse_name, slice_key
+from fncells.truths import PARTITION_TRUTHS, PICTURE_TRUTHS, truth_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,64 +81,140 @@ def path_of(kind: str, collection: str, partition: str, stem: str) -> PurePosixP
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture of an archive with its ground truth.
+    """One picture of an archive with its ground truth; files are read when they are asked for.
 
     Parameters
     ----------
+    root
+        The archive's folder.
     collection, partition
         Where it belongs; ``partition`` is ``trainval``, ``test`` or ``unlabelled``.
     name
         File name in the archive, such as ``128.png``.
-    picture_path
-        The picture.
-    mask_path, labels_path
-        Binary mask and label picture; None where there is none.
     pixel_size
         From the index; None where it does not tell.
     original_name
         Name of the raw picture, from the index.
+    slice
+        Key of the field of view that it shows, see `fncells.names.slice_key`; None without an original name.
+    animal
+        The animal in one spelling, from the index or the original name.
     """
 
+    root: Path
     collection: str
     partition: str
     name: str
-    picture_path: Path
-    mask_path: Path | None = None
-    labels_path: Path | None = None
     pixel_size: PixelSize | None = None
     original_name: str | None = None
+    slice: str | None = None
+    animal: str | None = None
+
+    @property
+    def picture_path(self) -> Path:
+        """The picture's file."""
+        return self._path("images")
+
+    @property
+    def mask_path(self) -> Path | None:
+        """The binary mask's file; None where there is none."""
+        return self._path_if_there("masks")
+
+    @property
+    def labels_path(self) -> Path | None:
+        """The label picture's file; None where there is none."""
+        return self._path_if_there("labels")
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Formats that `read_cells` can take the cells from, its own choice first."""
+        return tuple(self._truths())
 
     def read_picture(self) -> Picture:
         """Read the picture; the index's pixel size stands in where the picture has none itself."""
         picture = read_picture(self.picture_path, self.name)
         return picture if picture.pixel_size is not None else replace(picture, pixel_size=self.pixel_size)
 
-    def read_cells(self) -> AnnotatedImage:
-        """Read the annotated cells: the label picture's where there is one, else the mask's 8-connected components.
+    def read_cells(self, format_name: str | None = None) -> AnnotatedImage:
+        """Read the annotated cells, as the format's own reader does; the published archive's files are known by themselves.
+
+        Their mask, labels, boxes, centres, outlines and number are those of the value that is given back. What a format does
+        not hold is not in it: masks and the published run lengths know 8-connected regions, and the published COCO files have
+        outlines cut to 50 points.
+
+        Parameters
+        ----------
+        format_name
+            One of `formats`: ``masks``, ``labels``, ``rle``, ``coco``, ``voc``, ``via`` and so on. None takes the label picture
+            where there is one, else the mask, else the first of the others.
 
         Returns
         -------
         AnnotatedImage
-            Without cells where the mask is empty.
+            Named and sized as the picture; without cells where the annotators found none.
 
         Raises
         ------
         InputError
-            If the picture has no ground truth, or its file is no picture of one channel.
+            If the picture has no ground truth, or none in that format, or the file is broken.
         """
-        if self.labels_path is not None:
-            return AnnotatedImage.from_labels(self.name, read_picture(self.labels_path).pixels)
-        if self.mask_path is None:
+        truths = self._truths()
+        chosen = next(iter(truths), None) if format_name is None else codec_named(format_name).name
+        if chosen is None or chosen not in truths:
             raise InputError(
                 self.picture_path,
-                expected="a picture with ground truth",
-                found=f"no mask of that name in {self.collection}/{self.partition}",
-                advice="choose the partitions trainval and test, and run `fncells check` on the archive",
+                expected="a picture with ground truth" + (f" as {format_name}" if format_name else ""),
+                found=f"{', '.join(truths) or 'none'} in {self.collection}/{self.partition}",
+                advice="choose one of these" if truths else "choose the partitions trainval and test",
             )
-        values = read_picture(self.mask_path).pixels
-        flat = values.max(axis=2) if values.ndim == 3 else values
-        # Half of what is there, so that 0/1, 0/255 and 0/65535 are all read alike.
-        return AnnotatedImage.from_mask(self.name, flat > np.float64(flat.max(initial=0)) / 2)
+        path = truths[chosen]
+        image = self._of_partition(path, chosen) if chosen in PARTITION_TRUTHS else next(CODECS[chosen].read(path))
+        return replace(image, name=self.name, shape=image.shape or picture_shape(self.picture_path))
+
+    def _of_partition(self, path: Path, format_name: str) -> AnnotatedImage:
+        status = path.stat()
+        found = _partition_cells(path, format_name, (status.st_mtime_ns, status.st_size)).get(self._number)
+        if found is None:
+            advice = "run `fncells check` on the archive"
+            raise InputError(path, expected=f"annotations of {self.name}", found="none", advice=advice)
+        if isinstance(found, InputError):
+            raise found.with_traceback(None)
+        return found
+
+    @property
+    def _number(self) -> str:
+        return PurePosixPath(self.name).stem
+
+    def _path(self, kind: str) -> Path:
+        return self.root / path_of(kind, self.collection, self.partition, self._number)
+
+    def _path_if_there(self, kind: str) -> Path | None:
+        path = self._path(kind)
+        return path if path.exists() else None
+
+    def _truths(self) -> dict[str, Path]:
+        """Where the cells can be read, by format, the default first; of two files of one format the one that tells more."""
+        truths: dict[str, Path] = {}
+        for truth in (PICTURE_TRUTHS["labels"], *PICTURE_TRUTHS.values(), *PARTITION_TRUTHS.values()):
+            path = self.root / truth_path(truth, self.collection, self.partition, self._number)
+            if path.exists():
+                truths.setdefault(truth.format, path)
+        return truths
+
+
+_FILES_KEPT = 8  # of whole partitions, so that going through all of an archive takes no more memory than a few of them
+
+
+@lru_cache(maxsize=_FILES_KEPT)
+def _partition_cells(path: Path, format_name: str, _state: tuple[int, int]) -> dict[str, AnnotatedImage | InputError]:
+    """Read a file of a whole partition once: cells by the pictures' names without suffix, or why they cannot be read."""
+    found: dict[str, AnnotatedImage | InputError] = {}
+    for unread in CODECS[format_name].find(path, None):
+        try:
+            found[PurePosixPath(unread.name).stem] = unread.read()
+        except InputError as error:
+            found[PurePosixPath(unread.name).stem] = error
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,8 +286,8 @@ class Archive:
         ]
         return index_frame(rows)
 
-    def samples(self, collection: str | None = None, partition: str | None = None) -> list[Sample]:
-        """List the pictures, by collection, partition and number.
+    def samples(self, collection: str | None = None, partition: str | None = None) -> tuple[Sample, ...]:
+        """Give the pictures, by collection, partition and number; nothing of them is read yet.
 
         Parameters
         ----------
@@ -217,7 +296,7 @@ class Archive:
 
         Returns
         -------
-        list of Sample
+        tuple of Sample
             Masks without a picture are not among them (see `unpaired_masks`).
 
         Raises
@@ -227,12 +306,12 @@ class Archive:
         """
         collections = _chosen(self.root, "collection", collection, self.collections)
         partitions = _chosen(self.root, "partition", partition, PARTITIONS)
-        return [
+        return tuple(
             self._sample(one, part, picture)
             for one in collections
             for part in partitions
             for picture in self._pictures(one, part)
-        ]
+        )
 
     def unpaired_masks(self) -> list[Path]:
         """List masks that belong to no picture; the published green collection has one."""
@@ -248,33 +327,36 @@ class Archive:
         return _by_number(self.root / collection / partition / "images")
 
     @cached_property
-    def _known(self) -> dict[tuple[str, str], tuple[str | None, PixelSize | None]]:
-        """Original name and pixel size by collection and stem: some indexes name pictures without the suffix."""
-        import pandas as pd
+    def name_pattern(self) -> NamePattern | None:
+        """The lab's own rule of the original names, where the archive was built by one; None is that of the collections."""
+        settings = (read_record(self.root) or {}).get("settings")
+        text = settings.get("name_pattern") if isinstance(settings, dict) else None
+        return NamePattern(text) if isinstance(text, str) else None
 
+    @cached_property
+    def _known(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """What the index knows of a sample by collection and stem: some indexes name pictures without the suffix."""
         known = {}
-        columns = ("dataset", "image_name", "original_name", "pixel_size_um", "pixel_size_source")
-        for dataset, image, original, um, source in self.index[list(columns)].itertuples(index=False, name=None):
-            if pd.isna(dataset) or pd.isna(image):
-                continue
-            size = None if pd.isna(um) else PixelSize(float(um), "index" if pd.isna(source) else str(source))
-            known[str(dataset).lower(), _stem(str(image))] = (None if pd.isna(original) else str(original), size)
+        for row in index_records(self.index):
+            if row["dataset"] is not None and row["image_name"] is not None:
+                known[row["dataset"].lower(), _stem(row["image_name"])] = self._told(row)
         return known
 
+    def _told(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        specimen, um, original = specimen_told(row), row["pixel_size_um"], row["original_name"]
+        size = None if um is None else PixelSize(um, row["pixel_size_source"] or "index")
+        if original is None:
+            return {"pixel_size": size, "animal": specimen.animal_key}
+        return {
+            "pixel_size": size,
+            "original_name": original,
+            "slice": slice_key(original, self.name_pattern, specimen),
+            "animal": specimen.animal_key or parse_name(original, self.name_pattern).animal_key,
+        }
+
     def _sample(self, collection: str, partition: str, picture: Path) -> Sample:
-        mask = self.root / path_of("masks", collection, partition, picture.stem)
-        labels = self.root / path_of("labels", collection, partition, picture.stem)
-        original, size = self._known.get((collection.lower(), picture.stem), (None, None))
-        return Sample(
-            collection=collection,
-            partition=partition,
-            name=picture.name,
-            picture_path=picture,
-            mask_path=mask if mask.exists() else None,
-            labels_path=labels if labels.exists() else None,
-            pixel_size=size,
-            original_name=original,
-        )
+        told = self._known.get((collection.lower(), picture.stem), {})
+        return Sample(self.root, collection, partition, picture.name, **told)
 
 
 def _is_collection(folder: Path) -> bool:

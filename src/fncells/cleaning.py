@@ -7,8 +7,7 @@ hand are not smoothed, for their outlines are meant.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -24,6 +23,7 @@ from fncells.errors import FncellsError, InputError
 from fncells.files import Source
 from fncells.formats.rasters import read_raster, write_raster
 from fncells.ledger import LEDGER_NAME, Ledger
+from fncells.workers import in_parallel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -350,7 +350,7 @@ def _all_cleaned(tasks: Sequence[_Task], ledger: Ledger, workers: int) -> list[_
             open_tasks.append(position)
         else:
             done[position] = known
-    work = _in_parallel([tasks[position] for position in open_tasks], workers)
+    work = in_parallel(_clean_file, [tasks[position] for position in open_tasks], workers)
     for position, result in zip(open_tasks, files.progress(work, len(open_tasks), "cleaning"), strict=True):
         if result.made is not None and result.sha256 is not None:
             ledger.put("clean", tasks[position].digest(result.sha256), result._asdict())
@@ -365,21 +365,6 @@ def _known(task: _Task, ledger: Ledger) -> _Done | None:
         return _Done(**kept) if kept and files.sha256(task.target) == kept["made"] else None
     except OSError:
         return None
-
-
-def _in_parallel(tasks: Sequence[_Task], workers: int) -> Iterator[_Done]:
-    if workers == 1 or len(tasks) < 2:
-        yield from map(_clean_file, tasks)
-        return
-    from joblib import Parallel, delayed
-
-    try:
-        yield from Parallel(n_jobs=workers, return_as="generator")(delayed(_clean_file)(task) for task in tasks)
-    except BrokenExecutor as error:
-        message = (
-            "a worker process died, perhaps for want of memory; the same command with fewer workers goes on from here"
-        )
-        raise FncellsError(message) from error
 
 
 def _clean_file(task: _Task) -> _Done:

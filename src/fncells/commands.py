@@ -17,10 +17,10 @@ from cyclopts import Parameter
 from fncells import files
 from fncells.cleaning import CleanSettings
 from fncells.counting import CountSettings, CountSummary
-from fncells.errors import InputError
+from fncells.errors import InputError, one_line
 from fncells.evaluation import EvaluateSettings
 from fncells.images import Plane
-from fncells.ingest import BuildSettings
+from fncells.ingest import BuildSettings, Share
 
 __all__ = [
     "Common",
@@ -179,7 +179,7 @@ def build(
 ) -> int:
     """Make an archive from a lab's raw pictures, annotations and metadata.
 
-    Example: fncells build lab archive --group animal
+    Example: fncells build lab archive --group animal --balance species
 
     Parameters
     ----------
@@ -196,7 +196,8 @@ def build(
     _warn(summary.warnings)
     _name_failures(dict(summary.failed))
     text = "\n".join(
-        f"{collection}: " + ", ".join(f"{number} {partition}" for partition, number in partitions.items())
+        f"{collection}: {', '.join(f'{number} {partition}' for partition, number in partitions.items())}"
+        f"; {', '.join(_share(share) for share in summary.shares if share.collection == collection)}"
         for collection, partitions in summary.pictures.items()
     )
     told = f"{summary.converted} converted, {summary.unchanged} unchanged, {len(summary.failed)} failed"
@@ -776,6 +777,12 @@ def _counted(summary: CountSummary, common: Common, where: str) -> int:
     return 1 if summary.failures else 0
 
 
+def _share(share: Share) -> str:
+    whose = "test" if share.species is None else share.species
+    reached = "nothing labelled" if share.reached is None else f"{100 * share.reached:.1f} %"
+    return f"{whose} {reached} of {100 * share.wished:g} % wished"
+
+
 def _remark_on(
     whose: str, missing: Iterable[str], failed: Mapping[str, str], unscored: Iterable[str], notes: Iterable[str]
 ) -> None:
@@ -795,12 +802,12 @@ def _name_absent(whose: str, pictures: Iterable[str]) -> None:
 
 def _name_failures(failures: Mapping[str, str]) -> None:
     for name, reason in failures.items():
-        sys.stderr.write(f"failed: {name}: {reason}\n")
+        sys.stderr.write(f"failed: {one_line(f'{name}: {reason}')}\n")
 
 
 def _warn(lines: Iterable[str]) -> None:
     for line in lines:
-        sys.stderr.write(f"note: {line}\n")
+        sys.stderr.write(f"note: {one_line(line)}\n")
 
 
 def _is_archive(path: Path) -> bool:
@@ -816,7 +823,6 @@ def _is_archive(path: Path) -> bool:
 def _animals(truth: Path, settings: EvaluateSettings) -> dict[str, str]:
     """Which animal each picture shows, where the truth lies in an archive, whose index knows what its numbers stand for."""
     from fncells.archive import Archive
-    from fncells.names import parse_name
 
     place = truth.resolve()
     around = next((parent for parent in place.parents if _is_archive(parent)), None)
@@ -824,8 +830,7 @@ def _animals(truth: Path, settings: EvaluateSettings) -> dict[str, str]:
         return {}
     archive = Archive.open(around)
     here = [one for one in archive.samples() if place.is_relative_to(archive.root / one.collection / one.partition)]
-    animals = {Path(one.name).stem: parse_name(one.original_name or "").animal_key for one in here}
-    return {stem: animal for stem, animal in animals.items() if animal}
+    return {Path(one.name).stem: one.animal for one in here if one.animal}
 
 
 def _place(place: str | None) -> str:

@@ -17,20 +17,18 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import NDArray
 
 import fncells
 from fncells import files
 from fncells.cells import AnnotatedImage, Cell
 from fncells.count_tables import PictureCount, write_tables
-from fncells.errors import FncellsError, InputError
+from fncells.errors import FncellsError, InputError, OutputError
 from fncells.files import Source
 from fncells.formats import CODECS, write_annotations
 from fncells.formats.pictures import FILE_SIZE
@@ -44,6 +42,7 @@ from fncells.overlay import overlay
 from fncells.predictions import Prediction, Predictions
 from fncells.published import LEVELS, TABLE_1
 from fncells.separation import SeparationSettings, separate
+from fncells.workers import in_parallel
 
 __all__ = ["CountSettings", "CountSummary", "Detector", "PictureCount", "count", "predict"]
 
@@ -412,6 +411,8 @@ class _Engine:
             picture = read_picture(task.source.path, task.source.name, self.settings.plane)
             finding = task.known or self._finding(picture, task)
             return _Result(finding, self._artefacts(picture, finding))
+        except OutputError:
+            raise
         except Exception as error:
             _log.debug("%s failed", task.source.name, exc_info=True)
             return _Result(None, {}, reason=_reason(error, task.source))
@@ -666,19 +667,12 @@ def _slim(result: _Result) -> _Result:
 
 def _looked_at(engine: _Engine, tasks: Sequence[_Task]) -> Iterator[tuple[int, _Result]]:
     """Results as they come, with their positions."""
-    pool = Parallel(n_jobs=min(engine.settings.workers, max(1, len(tasks))), return_as="generator_unordered")
-    calls = (delayed(_look)(engine, index, task) for index, task in enumerate(tasks))
-    try:
-        yield from files.progress(pool(calls), len(tasks), "counting")
-    except TerminatedWorkerError as error:
-        message = (
-            "a worker was ended from outside, as systems do when memory runs out; what is counted is kept, "
-            "so the same command with fewer --workers goes on from here"
-        )
-        raise FncellsError(message) from error
+    work = in_parallel(partial(_look, engine), list(enumerate(tasks)), engine.settings.workers, ordered=False)
+    yield from files.progress(work, len(tasks), "counting")
 
 
-def _look(engine: _Engine, index: int, task: _Task) -> tuple[int, _Result]:
+def _look(engine: _Engine, numbered: tuple[int, _Task]) -> tuple[int, _Result]:
+    index, task = numbered
     return index, engine.look(task)
 
 

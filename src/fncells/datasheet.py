@@ -182,9 +182,10 @@ def _partitions(archive: Archive) -> Answer:
     if record.get("command") != "build" or not isinstance(settings, dict):
         return question, "As the folders have it; how they were drawn is not recorded."
     share, seed, group = (settings.get(name) for name in ("test_share", "seed", "group"))
+    within = " of every species" if settings.get("balance") == "species" else ""
     return question, (
-        f"`test` is a random share of the labelled pictures (wished for: {share}; seed {seed}). Pictures of one {group} are "
-        "never torn apart, and partitions that the lab gave stand."
+        f"`test` is a random share of the labelled pictures{within} (wished for: {share}; seed {seed}). Pictures of "
+        f"one {group} are never torn apart, and partitions that the lab gave stand."
     )
 
 

@@ -4,12 +4,18 @@
 
     FncellsError            everything a user can cause or mend
     ├── InputError          a file, folder or argument that cannot be used
+    ├── OutputError         a folder that cannot be written: full, write-protected, gone
     └── MissingExtraError   an optional part of fncells that is not installed
 """
 
+import errno
+import sqlite3
 from pathlib import Path
 
-__all__ = ["FncellsError", "InputError", "MissingExtraError"]
+__all__ = ["FncellsError", "InputError", "MissingExtraError", "OutputError", "one_line"]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_BARRED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 class FncellsError(Exception):
@@ -50,11 +56,40 @@ class InputError(FncellsError):
         text += f"expected {expected}, found {found}"
         if advice:
             text += f"; {advice}"
-        super().__init__(_one_line(text))
+        super().__init__(one_line(text))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Rebuild from the parts, so that the error crosses from a worker process unharmed."""
         return (_rebuild, (self.path, self.expected, self.found, self.place, self.advice))
+
+
+class OutputError(FncellsError):
+    """A folder that cannot be written. It concerns the whole run, whichever input was being worked on.
+
+    Parameters
+    ----------
+    folder
+        Where the file was to be.
+    error
+        What the system, or the ledger's database, has said.
+    """
+
+    def __init__(self, folder: Path, error: OSError | sqlite3.Error) -> None:
+        self.folder = folder
+        self.error = error
+        number = getattr(error, "errno", None)
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what SQLite adds about the circumstances
+        found = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        text = f"{folder}: expected a folder that can be written, with room, found: {found}"
+        if number in _FULL or code == sqlite3.SQLITE_FULL:
+            text += "; make room, and the same command goes on from here"
+        elif number in _BARRED or code == sqlite3.SQLITE_READONLY:
+            text += "; give another folder, or make it writable, and the same command goes on from here"
+        super().__init__(one_line(text))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Rebuild from the parts, so that the error crosses from a worker process unharmed."""
+        return (OutputError, (self.folder, self.error))
 
 
 class MissingExtraError(FncellsError):
@@ -84,7 +119,7 @@ def _rebuild(path: Path | str | None, expected: str, found: str, place: str | No
     return InputError(path, expected=expected, found=found, place=place, advice=advice)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Flatten control characters, so that a hostile file name cannot forge a second line; cut what is absurdly long."""
     flat = "".join(character if character.isprintable() else "�" for character in text)
     return flat if len(flat) <= 1000 else f"{flat[:997]}..."

@@ -5,20 +5,25 @@ killed run leaves no half-written file. What is written depends on the content a
 """
 
 import csv
+import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import sys
+import unicodedata
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import fncells
-from fncells.errors import InputError
+from fncells.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +39,10 @@ __all__ = [
     "remove_leftovers",
     "sha256",
     "show_progress",
+    "together",
+    "try_sha256",
     "whole",
+    "whole_folder",
     "write_bytes",
     "write_csv",
     "write_json",
@@ -52,9 +60,11 @@ RECORD_NAME = "fncells-run.json"
 
 _COMPRESSED = frozenset({".docx", ".gz", ".jpeg", ".jpg", ".pdf", ".png", ".xlsx", ".zip"})
 _TEMPORARY = ".fncells-tmp-"
+_AT_ONCE = 16  # files that are waited for
 _ROWS_TO_COME = 1000  # of a sheet, for which its lists of choices hold as well
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
 _shown = {"progress": False}
+_waiting: ContextVar[dict[Path, Path] | None] = ContextVar("files written together, and their names", default=None)
 
 Item = TypeVar("Item")
 
@@ -87,22 +97,126 @@ def whole(path: Path) -> Iterator[Path]:
     ------
     pathlib.Path
         A file name in the same folder with the same suffix, not yet existing.
+
+    Raises
+    ------
+    OutputError
+        If the folder is full or cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
+    temporary, waiting = _sibling(path), _waiting.get()
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if waiting is not None:
+            waiting[temporary] = path
+            return
+        _settle(temporary)
         temporary.replace(path)
+    except OSError as error:
+        if _is_of_writing(error, temporary):
+            raise OutputError(path.parent, error) from error
+        raise
     finally:
+        if waiting is None or temporary not in waiting:
+            _discard(temporary)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Let the files that are written in the block get their names when it ends, in their order, and none if it fails.
+
+    They reach the disk at the same time: waiting for ten takes hardly longer than waiting for one.
+
+    Raises
+    ------
+    OutputError
+        If a folder is full or cannot be written.
+    """
+    waiting: dict[Path, Path] = {}
+    token = _waiting.set(waiting)
+    try:
+        yield
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            list(threads.map(_settle, waiting))
+        for temporary, path in waiting.items():
+            temporary.replace(path)
+    except OSError as error:
+        for temporary, path in waiting.items():
+            if _is_of_writing(error, temporary):
+                raise OutputError(path.parent, error) from error
+        raise
+    finally:
+        _waiting.reset(token)
+        for temporary in waiting:
+            _discard(temporary)
+
+
+def _settle(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _discard(temporary: Path) -> None:
+    with suppress(OSError):  # of a folder that cannot be written, which has been told
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling folder to fill, and put it into the place of the old one when the block ends without an error.
+
+    Parameters
+    ----------
+    path
+        The folder to make or replace, with all that is in it.
+
+    Yields
+    ------
+    pathlib.Path
+        An empty folder beside it.
+
+    Raises
+    ------
+    OutputError
+        If the folder above is full or cannot be written.
+    """
+    temporary, old = _sibling(path), _sibling(path.with_name(f"{path.name}.old"))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            path.replace(old)
+        temporary.replace(path)
+    except OSError as error:
+        if _is_of_writing(error, temporary):
+            raise OutputError(path.parent, error) from error
+        raise
+    finally:
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sibling(path: Path) -> Path:
+    return path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
+
+
+# Reading gives none of these; others may be of a file that was read while this one was written.
+_OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+
+
+def _is_of_writing(error: OSError, temporary: Path) -> bool:
+    ours = (temporary, *temporary.parents)
+    return error.errno in _OF_WRITING or (isinstance(error.filename, str | Path) and Path(error.filename) in ours)
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that a killed run has left anywhere under a folder."""
-    for path in folder.rglob(f"{_TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+    """Delete the temporary files and folders that a killed run has left anywhere under a folder."""
+    for path in list(folder.rglob(f"{_TEMPORARY}*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -144,11 +258,10 @@ def write_workbook(
     """
     import pandas as pd
 
-    plain = {"strings_to_formulas": False, "strings_to_urls": False}
-    with (
-        whole(path) as temporary,
-        pd.ExcelWriter(temporary, engine="xlsxwriter", engine_kwargs={"options": plain}) as writer,
-    ):
+    # In memory, so that no other folder than the workbook's must have room, and one that is full is told as everywhere.
+    options = {"strings_to_formulas": False, "strings_to_urls": False, "in_memory": True}
+    book = io.BytesIO()
+    with pd.ExcelWriter(book, engine="xlsxwriter", engine_kwargs={"options": options}) as writer:
         writer.book.set_properties({"created": datetime(*_FIXED_DATE, tzinfo=UTC)})
         for name, table in sheets.items():
             table.to_excel(writer, sheet_name=name, index=False, freeze_panes=(1, 0))
@@ -162,6 +275,7 @@ def write_workbook(
                         "error_message": f"One of: {', '.join(allowed)}; or nothing.",
                     }
                     writer.sheets[name].data_validation(1, position, len(table) + _ROWS_TO_COME, position, rule)
+    write_bytes(path, book.getvalue())
 
 
 def write_zip(path: Path, members: Iterable[tuple[str, bytes | Path]], comment: bytes = b"") -> None:
@@ -200,13 +314,22 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def try_sha256(path: Path) -> str | OSError:
+    """SHA-256 of a file's content, or why it cannot be read."""
+    try:
+        return sha256(path)
+    except OSError as error:
+        return error
+
+
 def find_pictures(inputs: Sequence[Path]) -> list[Source]:
     """Find pictures by their suffix in files and, with their sub-folders, in folders.
 
     Parameters
     ----------
     inputs
-        Files and folders. A file is taken whatever its suffix; hidden files in folders are passed over.
+        Files and folders. A file is taken whatever its suffix; hidden files in folders are passed over. A link that leads
+        nowhere is a picture too: one that cannot be read.
 
     Returns
     -------
@@ -216,16 +339,17 @@ def find_pictures(inputs: Sequence[Path]) -> list[Source]:
     Raises
     ------
     InputError
-        If an input does not exist, or two pictures would share the name of their results (``a.png`` and ``a.tif``).
+        If an input does not exist, or two pictures would share the name of their results: ``a.png`` and ``a.tif``, but also
+        ``a.tif`` and ``A.tif``, or two spellings of one ``é``, which many file systems and tables do not tell apart.
     """
     sources = sorted((source for path in inputs for source in _sources(path)), key=lambda source: source.name)
     seen: dict[str, Source] = {}
     for source in sources:
-        stem = str(PurePosixPath(source.name).with_suffix(""))
-        if stem in seen and seen[stem].path.resolve() != source.path.resolve():
+        stem = _folded(str(PurePosixPath(source.name).with_suffix("")))
+        if stem in seen and os.path.realpath(seen[stem].path) != os.path.realpath(source.path):
             raise InputError(
                 source.path,
-                expected="one picture of each name, as results are named without the suffix",
+                expected="one picture of each name (suffix, case, accents and blanks at the ends aside)",
                 found=f"also {seen[stem].path}",
                 advice="rename one, or give the folders one at a time",
             )
@@ -233,18 +357,27 @@ def find_pictures(inputs: Sequence[Path]) -> list[Source]:
     return list(seen.values())
 
 
+def _folded(name: str) -> str:
+    """Give the name as those file systems and tables see it that know the fewest differences."""
+    return "/".join(part.strip() for part in unicodedata.normalize("NFC", name).casefold().split("/"))
+
+
 def _sources(path: Path) -> Iterator[Source]:
     if path.is_dir():
         for found in path.rglob("*"):
             relative = found.relative_to(path)
             hidden = any(part.startswith(".") for part in relative.parts)
-            known = found.suffix.lower() in PICTURE_SUFFIXES | MICROSCOPE_SUFFIXES
-            if known and not hidden and found.is_file():
+            known = found.suffix.strip().lower() in PICTURE_SUFFIXES | MICROSCOPE_SUFFIXES
+            if known and not hidden and (found.is_file() or _leads_nowhere(found)):
                 yield Source(found, relative.as_posix())
     elif path.exists():
         yield Source(path, path.name)
     else:
         raise InputError(path, expected="a picture or a folder of pictures", found="nothing of that name")
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def write_record(

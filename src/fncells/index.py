@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fncells import files
 from fncells.errors import InputError, MissingExtraError
+from fncells.names import Specimen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,9 @@ __all__ = [
     "LABELLED",
     "PARTITIONS",
     "index_frame",
+    "index_records",
     "read_index",
+    "specimen_told",
     "write_index",
 ]
 
@@ -62,6 +65,7 @@ INDEX_COLUMNS = (
 
 _TRUE = frozenset({"true", "yes", "y", "1", "x"})
 _FALSE = frozenset({"false", "no", "n", "0"})
+_EXCEL_ERROR = re.compile(r"#(N/A|NAME\?|GETTING_DATA|(NULL|DIV/0|VALUE|REF|NUM|SPILL|CALC|FIELD|BLOCKED|CONNECT)!)")
 _UNKNOWN = frozenset({"", "-", "?", "u", "na", "n/a", "nan", "none"})
 _HEADER_WITHIN = 20  # rows that may stand above the header: titles, notes
 _MOST_UNPACKED = 2**28  # bytes of a workbook; the index of a hundred thousand pictures has a tenth
@@ -106,6 +110,18 @@ def read_index(path: Path, required: Sequence[str] = ("original_name",)) -> "pd.
         rows.append(row)
     extra = [name for name in columns.values() if name not in INDEX_COLUMNS]
     return index_frame(rows, (*INDEX_COLUMNS, *extra))
+
+
+def specimen_told(row: Mapping[str, Any]) -> Specimen:
+    """Give what a row of an index, or of a lab's metadata, says of the specimen."""
+    return Specimen(**{name: row.get(name) for name in Specimen.__dataclass_fields__})
+
+
+def index_records(index: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Give the rows of an index as mappings, with None for what is unknown."""
+    columns = [str(name) for name in index.columns]
+    plain = index.astype(object).where(index.notna(), None)
+    return [dict(zip(columns, row, strict=True)) for row in plain.itertuples(index=False, name=None)]
 
 
 def write_index(path: Path, index: "pd.DataFrame") -> None:
@@ -294,7 +310,7 @@ def _date(value: object) -> object:
 def _text(value: object) -> object:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    wrong = _as_date_text(value) is not None or (isinstance(value, str) and value.startswith("#"))
+    wrong = _as_date_text(value) is not None or (isinstance(value, str) and _EXCEL_ERROR.fullmatch(value))
     return _WRONG if wrong else str(value)
 
 

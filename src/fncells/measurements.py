@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import joblib
-
 from fncells import files
 from fncells.archive import Archive, Sample
 from fncells.cells import AnnotatedImage
@@ -15,6 +13,7 @@ from fncells.formats import read_annotations, recognise
 from fncells.formats.pictures import PictureFolder
 from fncells.images import PixelSize, read_picture
 from fncells.measure import measure_cells, summarise
+from fncells.workers import in_parallel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +119,7 @@ def measure_source(
     """
     known = None if pixel_size is None else PixelSize(pixel_size, "user")
     jobs = list(_jobs(source, images, known))
-    work = joblib.Parallel(n_jobs=workers, return_as="generator")(joblib.delayed(_measured)(job) for job in jobs)
+    work = in_parallel(_measured, jobs, workers)
     rows, tables = [], []
     for row, table in files.progress(work, len(jobs), "measuring"):
         rows.append(row)

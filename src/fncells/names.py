@@ -11,12 +11,16 @@ gives it as a `NamePattern`.
 """
 
 import re
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from fncells.errors import InputError
 
-__all__ = ["NamePattern", "Specimen", "format_name", "parse_name", "slice_key"]
+__all__ = ["NamePattern", "Specimen", "format_name", "group_keys", "parse_name", "slice_key"]
+
+Name = TypeVar("Name", bound=Hashable)
 
 _COLLECTION_OF_LETTER = {"g": "green", "o": "yellow", "r": "red", "y": "yellow"}
 _LETTER_OF_COLLECTION = {"green": "g", "red": "r", "yellow": "y"}
@@ -243,7 +247,7 @@ def format_name(specimen: Specimen) -> str:
     return "_".join([*fields, mark] if mark else fields)
 
 
-def slice_key(original_name: str, pattern: NamePattern | None = None) -> str:
+def slice_key(original_name: str, pattern: NamePattern | None = None, told: Specimen | None = None) -> str:
     """Give pictures of one field of view of one slice the same key, whatever their filter, zoom and spelling.
 
     The two pictures of a double-marked slice differ in the collection letter alone and must never be told apart by a
@@ -256,6 +260,8 @@ def slice_key(original_name: str, pattern: NamePattern | None = None) -> str:
     pattern
         A lab's own rule, which then holds alone; None is the rule of the collections. Where its groups tell no place on the
         slides, the name without its collection is the key.
+    told
+        What the index or the lab's metadata say; it is taken where the name follows no rule and this tells column or row.
 
     Returns
     -------
@@ -270,12 +276,37 @@ def slice_key(original_name: str, pattern: NamePattern | None = None) -> str:
     specimen = parse_name(original_name, pattern)
     if pattern is not None and all(index is None for index in _place(specimen)):
         return _without_collection(original_name, pattern)
-    if pattern is None and specimen.column is None and specimen.row is None:
+    if pattern is None and told is not None and not _has_place(specimen) and _has_place(told):
+        specimen = told
+    if pattern is None and not _has_place(specimen):
         key = re.sub(r"(?<=.)_[gory]$", "", _stem(original_name).lower())
         return re.sub(r"(?<=.)_[gory](?=[12ab]$)", "_", key) if specimen.region else key
     place = "".join(f"{letter}{_written(index)}" for letter, index in zip("SCR", _place(specimen), strict=True))
     area = (specimen.area or "u") + (specimen.side or "") + (specimen.region or "")
     return "_".join((specimen.animal_key or "u", place, area)).lower()
+
+
+def group_keys(slices: Mapping[Name, str], animals: Mapping[Name, str | None]) -> dict[Name, str]:
+    """Give pictures of one animal the same key, and of one slice in any case.
+
+    Parameters
+    ----------
+    slices
+        Each picture's `slice_key`.
+    animals
+        Each picture's animal in one spelling; that of a slice is that of any of its pictures, and without one the slice stands
+        for itself.
+
+    Examples
+    --------
+    >>> group_keys({"1": "a", "2": "a", "3": "b"}, {"1": None, "2": "mar3", "3": None})
+    {'1': 'animal mar3', '2': 'animal mar3', '3': 'b'}
+    """
+    known: dict[str, str] = {}
+    for picture, name in slices.items():
+        if animal := animals[picture]:
+            known.setdefault(name, animal)
+    return {picture: f"animal {known[name]}" if name in known else name for picture, name in slices.items()}
 
 
 def _without_collection(original_name: str, pattern: NamePattern) -> str:
@@ -338,6 +369,10 @@ def _index(text: str | None) -> int | None:
 
 def _written(index: int | None) -> str:
     return "u" if index is None else str(index)
+
+
+def _has_place(specimen: Specimen) -> bool:
+    return specimen.column is not None or specimen.row is not None
 
 
 def _place(specimen: Specimen) -> tuple[int | None, int | None, int | None]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +15,7 @@ from fncells.errors import InputError
 from fncells.images import display_rgb
 from fncells.measure import Counts, PictureSummary, Table1, summarise, table1
 from fncells.overlay import overlay
+from fncells.workers import in_parallel
 
 __all__ = ["Description", "describe"]
 
@@ -80,9 +81,7 @@ def describe(
     """
     samples = archive.samples()
     labelled = [sample for sample in samples if sample.mask_path is not None]
-    work = joblib.Parallel(n_jobs=workers, return_as="generator")(
-        joblib.delayed(_summary)(one, challenges) for one in labelled
-    )
+    work = in_parallel(partial(_summary, with_picture=challenges), labelled, workers)
     found = list(zip(labelled, files.progress(work, len(labelled), "measuring"), strict=True))
     failed = {_name(archive, sample): why for sample, why in found if isinstance(why, str)}
     summaries = [one for _, one in found if not isinstance(one, str)]
@@ -148,11 +147,12 @@ def _challenges(labelled: Sequence[Sample], workers: int) -> list[PictureChallen
 
 
 def _looked_at(work: Sequence[tuple[Sample, tuple[float, float] | None]], workers: int) -> list[PictureChallenges]:
-    done = joblib.Parallel(n_jobs=workers, return_as="generator")(joblib.delayed(_challenge)(*one) for one in work)
+    done = in_parallel(_challenge, work, workers)
     return list(files.progress(done, len(work), "looking at pictures")) if work else []
 
 
-def _challenge(sample: Sample, yardstick: tuple[float, float] | None) -> PictureChallenges:
+def _challenge(job: tuple[Sample, tuple[float, float] | None]) -> PictureChallenges:
+    sample, yardstick = job
     return picture_challenges(sample.read_cells(), sample.read_picture().pixels, sample.collection, yardstick)
 
 

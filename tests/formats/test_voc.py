@@ -15,6 +15,7 @@ from fncells.cells import AnnotatedImage, Cell
 from fncells.errors import InputError
 from fncells.formats import convert, recognise, voc
 from fncells.formats.texts import plain_text, value_in
+from formats import archive_files
 from formats.label_maps import drawn_map, label_maps
 from formats.xml_mutation import xml_mutants
 
@@ -567,29 +568,6 @@ def test_folders_are_recognised_by_what_is_in_their_files(tmp_path):
 # ------------------------------------------------------------------------------------------------ the published archive
 
 
-def published_xml(mask, name, marker, structure):
-    """Write as the published archive's own procedure does, with its faults."""
-    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    count, _, _, centres = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    objects = []
-    for contour, centre in zip(contours, centres[1:][::-1], strict=False):
-        left, top, width, height = cv2.boundingRect(contour)
-        points = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in contour[:, 0].tolist())
-        box = f"<xmin>{left}</xmin><ymin>{top}</ymin><xmax>{left + width}</xmax><ymax>{top + height}</ymax>"
-        dot = f"<x>{int(centre[0])}</x><y>{int(centre[1])}</y>"
-        objects.append(
-            f"<object><marker>{marker}</marker><marked_structure>{structure}</marked_structure>"
-            f"<polygon>{points}</polygon><bndbox>{box}</bndbox><dot>{dot}</dot></object>"
-        )
-    return (
-        f"<annotation><split>trainval</split><filename>{name}</filename><path>green/trainval/images/{name}</path>"
-        "<source><database>Fluorescent Neuronal Cells</database><url>https://lab</url></source><version>2</version>"
-        f"<size><width>{mask.shape[1]}</width><height>{mask.shape[0]}</height><depth>3</depth></size>"
-        "<segmentation_type>_get_segmentation_type(filename)</segmentation_type>"
-        f"<count>{count - 1}</count>{''.join(objects)}</annotation>"
-    )
-
-
 def archive_mask(seed):
     """Discs, rings, and discs in rings: what puts the published dots on other cells."""
     rng = np.random.default_rng(seed)
@@ -608,7 +586,7 @@ def by_centre(cells):
 @pytest.mark.parametrize("seed", range(12))
 def test_the_archives_files_are_read_with_every_cell_and_dot_right(tmp_path, seed):
     mask = archive_mask(seed)
-    image = read_text(tmp_path, published_xml(mask, "128.png", "CTb", "citoplasm"))
+    image = read_text(tmp_path, archive_files.voc(mask, "128.png", "CTb", "citoplasm"))
     contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     expected = []
     for contour in contours:
@@ -631,11 +609,11 @@ def test_the_archives_files_are_read_with_every_cell_and_dot_right(tmp_path, see
 def test_the_published_dots_would_have_been_wrong(tmp_path):
     wrong = 0
     for seed in range(12):
-        image = read_text(tmp_path, published_xml(archive_mask(seed), "a.png", "CTb", "citoplasm"))
+        image = read_text(tmp_path, archive_files.voc(archive_mask(seed), "a.png", "CTb", "citoplasm"))
         dots = [
             [float(item.find(f"dot/{axis}").text) for axis in "xy"]
             for item in ElementTree.fromstring(  # noqa: S314
-                published_xml(archive_mask(seed), "a.png", "CTb", "citoplasm")
+                archive_files.voc(archive_mask(seed), "a.png", "CTb", "citoplasm")
             ).findall("object")
         ]
         wrong += int((np.abs(image.centres - dots).max(axis=1) > 8).sum())
@@ -644,10 +622,10 @@ def test_the_published_dots_would_have_been_wrong(tmp_path):
 
 def test_the_published_dialect_has_the_archives_elements_with_true_values(tmp_path):
     mask = archive_mask(3)
-    before = read_text(tmp_path, published_xml(mask, "128.png", "c-FOS", "nucleus"))
+    before = read_text(tmp_path, archive_files.voc(mask, "128.png", "c-FOS", "nucleus"))
     voc.CODEC.published.write(tmp_path / "out", [before])
     root = tree(tmp_path / "out" / "128.xml")
-    archives = ElementTree.fromstring(published_xml(mask, "128.png", "c-FOS", "nucleus"))  # noqa: S314
+    archives = ElementTree.fromstring(archive_files.voc(mask, "128.png", "c-FOS", "nucleus"))  # noqa: S314
     head = [child.tag for child in archives if child.tag not in ("object", "segmentation_type")]
     assert [child.tag for child in root if child.tag != "object"] == head
     for tag in ("split", "filename", "path", "source/database", "source/url", "version", "size/depth"):
@@ -872,7 +850,7 @@ MUTATED = AnnotatedImage(
 def mutate(tmp_path, count, seed):
     voc.CODEC.write(tmp_path / "valid", [MUTATED])
     valid = (tmp_path / "valid" / "a.xml").read_text(encoding="utf-8")
-    published = published_xml(archive_mask(1), "a.png", "CTb", "citoplasm")
+    published = archive_files.voc(archive_mask(1), "a.png", "CTb", "citoplasm")
     values, said, slowest = 0, [], 0.0
     for text, share in ((valid, 3 * count // 4), (published, count // 4)):
         for data in xml_mutants(text, share, seed):

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from fncells import files
-from fncells.archive import INDEX_NAME, LABELLED, Archive, Sample
+from fncells.archive import INDEX_NAME, LABELLED, Archive, Sample, path_of
 from fncells.audit.finding import Finding, in_order
 from fncells.audit.likeness import Portrait, duplicate_findings
 from fncells.audit.outlines import cell_findings, hole_findings, part_findings, truth_findings
@@ -32,6 +31,7 @@ from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.formats import CODECS, read_annotations
 from fncells.images import Picture, PixelSize, read_picture
+from fncells.workers import in_parallel
 
 __all__ = ["audit_archive"]
 
@@ -101,8 +101,7 @@ def audit_archive(path: Path, workers: int = 1) -> list[Finding]:
     told, more = _annotations(archive, samples)
     findings += more
     jobs = [_Job(archive.root, sample, tuple(told[sample.picture_path])) for sample in samples]
-    work = joblib.Parallel(n_jobs=workers, return_as="generator")(joblib.delayed(_look)(job) for job in jobs)
-    seen: list[_Seen] = list(files.progress(work, len(jobs), "checking pictures"))
+    seen: list[_Seen] = list(files.progress(in_parallel(_look, jobs, workers), len(jobs), "checking pictures"))
     for one in seen:
         findings += one.findings
     findings += stray_findings(archive)
@@ -127,7 +126,7 @@ def audit_archive(path: Path, workers: int = 1) -> list[Finding]:
     return in_order(findings)
 
 
-def _samples(archive: Archive) -> tuple[list[Sample], list[Finding], bool]:
+def _samples(archive: Archive) -> tuple[Sequence[Sample], list[Finding], bool]:
     """List all pictures, and whether there is an index; where it cannot be read, what the folders tell must do."""
     try:
         return archive.samples(), [], (archive.root / INDEX_NAME).exists()
@@ -279,7 +278,8 @@ def _check_truth(job: _Job, mask_path: Path, seen: _Seen) -> AnnotatedImage | No
     )
     if sample.labels_path is not None:
         seen.findings += part_findings(job.name(sample.labels_path), cells)
-        seen.findings += _labels_disagreement(job.name(sample.labels_path), cells, foreground)
+        seen.findings += _disagreement("labels", "the label picture", job.name(sample.labels_path), cells, foreground)
+    seen.findings += _pickle_findings(job, foreground)
     seen.findings += hole_findings(file, cells)
     size = seen.own_size or sample.pixel_size
     um = size.um if size is not None and is_plausible(size) else None
@@ -297,15 +297,35 @@ def _size_mismatches(
             yield Finding("serious", "size-mismatch", job.name(path), None, why, advice)
 
 
-def _labels_disagreement(file: str, cells: AnnotatedImage, foreground: NDArray[np.bool_]) -> Iterator[Finding]:
+def _pickle_findings(job: _Job, foreground: NDArray[np.bool_]) -> Iterator[Finding]:
+    """Hold the pickled run lengths against the mask, where JSON lies beside them and is what others read."""
+    sample = job.sample
+    pickled, plain = (
+        job.root / path_of(kind, sample.collection, sample.partition, sample.picture_path.stem)
+        for kind in ("rle-pickle", "rle")
+    )
+    if not (pickled.exists() and plain.exists()):
+        return
+    file = job.name(pickled)
+    try:
+        [image] = read_annotations(pickled, "rle")
+    except InputError as error:
+        yield _unreadable(file, error)
+    else:
+        yield from _disagreement("run-lengths", "the pickled run lengths", file, image, foreground)
+
+
+def _disagreement(
+    kind: str, what: str, file: str, cells: AnnotatedImage, foreground: NDArray[np.bool_]
+) -> Iterator[Finding]:
     if cells.shape != foreground.shape:
         return
     y, x = np.nonzero(cells.mask != foreground)
     if len(x):
-        why = f"{len(x)} pixels are a cell in the label picture or in the mask alone"
+        why = f"{len(x)} pixels are a cell in {what} or in the mask alone"
         points = ((float(x[0]), float(y[0])),)
         advice = "make both anew with `fncells build`"
-        yield Finding("serious", "labels-disagreement", file, None, why, advice, points=points)
+        yield Finding("serious", f"{kind}-disagreement", file, None, why, advice, points=points)
 
 
 def _annotation_findings(job: _Job, shape: tuple[int, int] | None, cells: AnnotatedImage | None) -> Iterator[Finding]:

@@ -10,8 +10,9 @@ from fncells import files
 from fncells.archive import INDEX_NAME, LABELLED, PARTITIONS, Archive, Sample, path_of
 from fncells.audit.finding import Finding, Severity
 from fncells.images import PixelSize
+from fncells.index import index_records
 from fncells.ingest import CHECKSUMS_NAME
-from fncells.names import Specimen, parse_name, slice_key
+from fncells.names import NamePattern, Specimen, parse_name
 from fncells.published import COLLECTIONS
 
 __all__ = [
@@ -74,26 +75,23 @@ def in_index(archive: Archive) -> set[tuple[str, str]]:
 
 def index_findings(archive: Archive, known: Sequence[Known]) -> Iterator[Finding]:
     """Hold the rows of the index against the pictures."""
-    import pandas as pd
-
     there: dict[tuple[str, str], Known] = {}
     for one in known:
         # Of a number that two partitions have, told elsewhere, the row can only mean one.
         there.setdefault(_key(one), one)
     rows: set[tuple[str, str]] = set()
     collections = {name.lower() for name in archive.collections}
-    for row in archive.index.to_dict("records"):
-        told = {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        if told["dataset"] is None or told["image_name"] is None:
+    for row in index_records(archive.index):
+        if row["dataset"] is None or row["image_name"] is None:
             continue
-        key = str(told["dataset"]).lower(), Path(str(told["image_name"])).stem
-        place = f"row of {told['dataset']} {told['image_name']}"
+        key = row["dataset"].lower(), Path(row["image_name"]).stem
+        place = f"row of {row['dataset']} {row['image_name']}"
         if key in rows:
             yield _row("index-row-twice", place, "two rows describe this picture: which is true is unknown")
         elif key not in there and key[0] in collections:
             yield _row("row-without-picture", place, "there is no such picture: counts by the index are wrong")
         elif key in there:
-            yield from _row_findings(told, there[key], place)
+            yield from _row_findings(row, there[key], place, archive.name_pattern)
         rows.add(key)
     for key, one in there.items():
         if key not in rows:
@@ -102,7 +100,7 @@ def index_findings(archive: Archive, known: Sequence[Known]) -> Iterator[Finding
             yield Finding("serious", "picture-without-row", one.file, None, why, advice, (one.file,))
 
 
-def _row_findings(row: Mapping[str, Any], one: Known, place: str) -> Iterator[Finding]:
+def _row_findings(row: Mapping[str, Any], one: Known, place: str, pattern: NamePattern | None) -> Iterator[Finding]:
     partition, count = row["partition"], row["n_cells"]
     if partition is not None and partition != one.sample.partition:
         why = f"the index says {partition}, the picture lies in {one.sample.partition}: a split by the index leaks"
@@ -118,7 +116,7 @@ def _row_findings(row: Mapping[str, Any], one: Known, place: str) -> Iterator[Fi
         )
         yield _row("index-size", place, why)
     if row["original_name"] is not None:
-        said = _contradictions(row, parse_name(str(row["original_name"])))
+        said = _contradictions(row, parse_name(row["original_name"], pattern))
         if said:
             why = f"the original name {row['original_name']} tells otherwise: {'; '.join(said)}"
             yield _row("index-name", place, why, "minor")
@@ -251,8 +249,8 @@ def partition_findings(known: Sequence[Known]) -> Iterator[Finding]:
 def _slices(known: Iterable[Known]) -> Iterator[Finding]:
     slices: dict[str, dict[str, Known]] = defaultdict(dict)
     for one in known:
-        if one.sample.original_name is not None:
-            slices[slice_key(one.sample.original_name)].setdefault(one.sample.partition, one)
+        if one.sample.slice is not None:
+            slices[one.sample.slice].setdefault(one.sample.partition, one)
     for parts in slices.values():
         if len(parts) > 1:
             train, test = (parts[partition] for partition in LABELLED)
@@ -268,20 +266,15 @@ def _slices(known: Iterable[Known]) -> Iterator[Finding]:
 def _animals(known: Iterable[Known]) -> Iterator[Finding]:
     animals: dict[str, set[str]] = defaultdict(set)
     for one in known:
-        animal = parse_name(one.sample.original_name).animal_key if one.sample.original_name is not None else None
-        if animal is not None:
-            animals[animal].add(one.sample.partition)
+        if one.sample.animal is not None:
+            animals[one.sample.animal].add(one.sample.partition)
     shared = sorted(animal for animal, parts in animals.items() if len(parts) > 1)
     if shared:
-        yield Finding(
-            "note",
-            "animal-across-partitions",
-            INDEX_NAME,
-            ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else ""),
-            f"pictures of {len(shared)} animals are in trainval and in test, as in the paper: the test says little of new "
-            "animals",
-            "`fncells build --group animal` keeps animals together",
-        )
+        place = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
+        why = f"pictures of {len(shared)} {'animal' if len(shared) == 1 else 'animals'} are in trainval and in test, as in the "
+        why += "paper: the test says little of new animals"
+        advice = "`fncells build --group animal` keeps animals together"
+        yield Finding("note", "animal-across-partitions", INDEX_NAME, place, why, advice)
 
 
 def checksum_findings(root: Path) -> Iterator[Finding]:

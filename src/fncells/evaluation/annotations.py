@@ -13,6 +13,7 @@ from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.formats import CODECS, read_annotations
 from fncells.formats.rasters import ENDINGS
+from fncells.workers import in_parallel
 
 __all__ = ["Annotation", "Annotations", "as_annotations", "keyed", "picture_key", "read_groups", "read_side"]
 
@@ -185,12 +186,7 @@ def _kind(rasters: Sequence[files.Source], workers: int) -> str:
     """Tell masks from label pictures: the folder as a whole decides, and mostly its first pictures suffice."""
     if not all(map(_may_be_mask, rasters[:_SOON])):
         return "labels"
-    if workers == 1:
-        return "masks" if all(map(_may_be_mask, rasters[_SOON:])) else "labels"
-    import joblib  # slow to import, and one process does not need it
-
-    looked = joblib.Parallel(n_jobs=workers)(joblib.delayed(_may_be_mask)(source) for source in rasters[_SOON:])
-    return "masks" if all(looked) else "labels"
+    return "masks" if all(in_parallel(_may_be_mask, rasters[_SOON:], workers)) else "labels"
 
 
 def _may_be_mask(source: files.Source) -> bool:

@@ -7,6 +7,7 @@ A *contest* holds one side against another.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from fncells.evaluation.published_rule import published_centres, published_iou
 from fncells.evaluation.scores import Evaluation, PictureScore
 from fncells.evaluation.settings import THRESHOLDS, EvaluateSettings, Rule
 from fncells.names import parse_name
+from fncells.workers import in_parallel
 
 __all__ = ["MAJORITY", "STAPLE", "TRUTH", "Contest", "Found", "Plan", "Side", "hold"]
 
@@ -233,14 +235,8 @@ def _distance(name: str, plan: Plan) -> float:
 
 
 def _looks(jobs: Sequence[_Job], plan: Plan) -> Iterable[_Look]:
-    if plan.settings.workers == 1:
-        return (_look(job, plan) for job in jobs)
-    import joblib  # slow to import, and one process does not need it
-
     lean = replace(plan, groups={}, pixel_sizes={})  # what goes to every picture
-    parallel = joblib.Parallel(n_jobs=plan.settings.workers, return_as="generator")
-    looks: Iterable[_Look] = parallel(joblib.delayed(_look)(job, lean) for job in jobs)
-    return looks
+    return in_parallel(partial(_look, plan=lean), jobs, plan.settings.workers)
 
 
 def _look(job: _Job, plan: Plan) -> _Look:

@@ -11,15 +11,20 @@ except ImportError as error:  # pragma: no cover - the tests need them
     raise MissingExtraError("train", "training a network") from error
 
 from fncells.network.cresunet import CResUnet
+from fncells.network.data import CellsDataModule, CellsDataset, collate_cells
 from fncells.network.export import export_onnx
 from fncells.network.runs import export_run, run_card
-from fncells.network.training import RECIPES, TrainResult, TrainSettings, train, train_archive
+from fncells.network.settings import RECIPES, TrainSettings
+from fncells.network.training import TrainResult, train, train_archive
 
 __all__ = [
     "RECIPES",
     "CResUnet",
+    "CellsDataModule",
+    "CellsDataset",
     "TrainResult",
     "TrainSettings",
+    "collate_cells",
     "export_onnx",
     "export_run",
     "run_card",

@@ -1,4 +1,4 @@
-"""Training c-ResUnet: the paper's recipe, the published code's, and ours.
+"""Training c-ResUnet.
 
 A run is a folder: ``settings.json`` (what was really used), ``history.csv`` (every epoch), ``best.safetensors`` and
 ``best.pth`` (the weights with the best validation Dice), ``last.ckpt`` (to go on from after an interruption).
@@ -11,10 +11,10 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import lightning
 import numpy as np
@@ -27,113 +27,22 @@ from monai.losses.dice import DiceLoss
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
 from fncells import files
-from fncells.archive import Archive
 from fncells.errors import InputError
-from fncells.names import slice_key
-from fncells.network.cresunet import MULTIPLE, CResUnet, load_weights
-from fncells.network.crops import Augmentation, Crops, CropSettings, Draws, TrainingPicture
+from fncells.network.cresunet import CResUnet, load_weights
+from fncells.network.crops import Crops, Draws, TrainingPicture
+from fncells.network.data import (
+    Batch,
+    CellsDataModule,
+    crop_loader,
+    crops_of,
+    loader_to_learn,
+    loader_to_validate,
+)
+from fncells.network.settings import TrainSettings
 
-__all__ = ["RECIPES", "TrainResult", "TrainSettings", "split_validation", "train", "train_archive"]
-
-Batch = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How to train; `RECIPES` holds the ready ones.
-
-    Parameters
-    ----------
-    loss
-        ``"dice"``: on the probabilities, as the paper says. ``"dice-after-softmax"``: as the published code does, a
-        softmax over ``[1 - p, p]``, which squeezes p into 0.27..0.73 before the loss sees it. ``"dice+bce"``: Dice plus
-        cross-entropy, weighted by the crops' weights.
-    optimiser
-        ``"adam"`` or ``"adamw"``.
-    learning_rate
-        Peak of the one-cycle schedule; None takes what the learning-rate test suggests.
-    test_learning_rate
-        Run the learning-rate test and record its suggestion even where ``learning_rate`` is given.
-    learning_rate_steps
-        Batches of the learning-rate test.
-    epochs
-        Length of the one cycle.
-    batch
-        Crops a step.
-    crops_per_epoch
-        Crops an epoch; None takes one of each picture.
-    least_improvement
-        Validation Dice must rise by more than this to count as better.
-    validation_share
-        Share of the pictures set aside for validation, whole slices together.
-    validation_crops
-        Crops of each validation picture, the same in every epoch.
-    precision
-        ``"32-true"`` or ``"bf16-mixed"`` (twice as fast on processors that know bf16).
-    seed
-        Decides the network's first weights, the split and the crops.
-    crops
-        What the crops are.
-    """
-
-    loss: Literal["dice", "dice-after-softmax", "dice+bce"] = "dice"
-    optimiser: Literal["adam", "adamw"] = "adam"
-    learning_rate: float | None = None
-    test_learning_rate: bool = True
-    learning_rate_steps: int = 100
-    epochs: int = 100
-    batch: int = 8
-    crops_per_epoch: int | None = None
-    least_improvement: float = 0.0
-    validation_share: float = 0.2
-    validation_crops: int = 4
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    seed: int = 10
-    crops: CropSettings = field(default_factory=CropSettings)
-
-    def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1), ("validation_crops", 1), ("learning_rate_steps", 20)):
-            if getattr(self, name) < least:
-                raise InputError(name, expected=f"{least} or more", found=str(getattr(self, name)))
-        if self.crops.size_px < MULTIPLE or self.crops.size_px % MULTIPLE:
-            raise InputError("size_px", expected=f"a multiple of {MULTIPLE}", found=str(self.crops.size_px))
-        if not 0 < self.validation_share < 1:
-            raise InputError("validation_share", expected="a share between 0 and 1", found=str(self.validation_share))
-
-
-RECIPES: dict[str, TrainSettings] = {
-    "paper": TrainSettings(),
-    "published": TrainSettings(loss="dice-after-softmax", learning_rate=1e-3, batch=32, least_improvement=0.005),
-    # The test's suggestion, where the loss falls most steeply, is too low for this loss: it falls most steeply while the
-    # network only learns how rare cells are. The rate is the one that the packaged model was trained with.
-    "best": TrainSettings(
-        loss="dice+bce",
-        optimiser="adamw",
-        learning_rate=3e-3,
-        test_learning_rate=False,
-        precision="bf16-mixed",
-        crops=CropSettings(
-            size_px=256,
-            on_cells=0.7,
-            gap_px=2,
-            between_weight=3.0,
-            augmentation=Augmentation(
-                quarter_turns=True,
-                zoom=(0.8, 1.25),
-                lighting=0.2,
-                gamma=0.3,
-                blur=0.2,
-                noise=0.2,
-                gradient=0.2,
-                distractors=0.2,
-            ),
-        ),
-    ),
-}
-"""Ready settings by name: ``paper``, ``published``, ``best``."""
+__all__ = ["TrainResult", "train", "train_archive"]
 
 
 @dataclass(frozen=True)
@@ -159,37 +68,6 @@ class TrainResult:
     best_dice: float
     learning_rate: float
     suggested_learning_rate: float | None
-
-
-def split_validation(names: Sequence[str], share: float, seed: int) -> list[bool]:
-    """Say which pictures are for validation, such that all pictures of a slice are on one side.
-
-    Parameters
-    ----------
-    names
-        Original file names; those that follow the lab's rules tell which slice they show.
-    share
-        Share of the pictures to set aside; at least one slice is, and one is left.
-    seed
-        Another seed sets others aside.
-
-    Raises
-    ------
-    InputError
-        Where there are fewer than two slices.
-    """
-    groups = [slice_key(name) for name in names]
-    order = sorted(set(groups))
-    if len(order) < 2:
-        raise InputError(None, expected="pictures of two slices or more to train on", found=str(len(order)))
-    np.random.default_rng(seed).shuffle(order)
-    wanted = max(1, round(share * len(names)))
-    chosen: set[str] = set()
-    for group in order[:-1]:
-        if sum(name in chosen for name in groups) >= wanted:
-            break
-        chosen.add(group)
-    return [group in chosen for group in groups]
 
 
 def train(
@@ -226,9 +104,7 @@ def train(
     InputError
         Where there is nothing to learn from, the weights to begin with cannot be used, or the folder holds another run.
     """
-    crops = Crops(learn, settings.crops, settings.seed, weights)
-    unchanged = dataclasses.replace(settings.crops, augmentation=None)
-    checks = Crops(validate, unchanged, settings.seed + 1)
+    crops, checks = crops_of(learn, validate, settings, weights)
     record = _record(settings, crops, checks, init)
     known = _earlier_rates(run, record)
     if (run / files.RECORD_NAME).is_file() and known:
@@ -242,8 +118,7 @@ def train(
         keeper = ModelCheckpoint(run, save_top_k=0, save_last=True, save_on_train_epoch_end=True)
         callbacks = [_History(run, settings.epochs), keeper]
         trainer = _trainer(settings, run, max_epochs=settings.epochs, callbacks=callbacks)
-        lessons = _loader(crops, settings, Draws(settings.crops_per_epoch or len(learn), settings.seed))
-        tests = _loader(checks, settings, Draws(settings.validation_crops * len(validate), settings.seed, fixed=True))
+        lessons, tests = loader_to_learn(crops, settings), loader_to_validate(checks, settings)
         last = run / "last.ckpt"
         trainer.fit(lesson, lessons, tests, ckpt_path=last if last.exists() else None, weights_only=True)
     files.write_record(run, "train", record, inputs or {})
@@ -270,27 +145,15 @@ def train_archive(
     InputError
         Where the archive lacks them or holds pictures of fewer than two slices, and as `train` does.
     """
-    samples = [s for s in Archive.open(archive).samples(collection, "trainval") if s.mask_path or s.labels_path]
-    for_validation = split_validation(
-        [sample.original_name or sample.name for sample in samples], settings.validation_share, settings.seed
-    )
-    pictures = [
-        TrainingPicture(
-            sample.name, sample.read_picture().pixels, sample.read_cells().labels, settings.crops.normalisation
-        )
-        for sample in files.progress(samples, len(samples), "reading")
-    ]
-    learn, validate = (
-        [picture for picture, held in zip(pictures, for_validation, strict=True) if held is side]
-        for side in (False, True)
-    )
+    data = CellsDataModule(archive, collection, settings)
+    learn, validate = data.crops
     inputs = {
         path.relative_to(archive).as_posix(): files.sha256(path)
-        for sample in samples
+        for sample in data.labelled
         for path in (sample.picture_path, sample.labels_path or sample.mask_path)
         if path is not None
     }
-    return train(learn, validate, settings, run, init=init, inputs=inputs)
+    return train(learn.pictures, validate.pictures, settings, run, init=init, inputs=inputs)
 
 
 def _result(run: Path, rate: float, suggested: float | None) -> TrainResult:
@@ -429,12 +292,6 @@ def _first_network(settings: TrainSettings, init: Path | None) -> CResUnet:
         return CResUnet()
 
 
-def _loader(crops: Crops, settings: TrainSettings, draws: Draws) -> DataLoader[Batch]:
-    # A last batch of few crops would upset the batch norms; in validation every crop counts.
-    whole_batches = not draws.fixed and len(draws) >= settings.batch
-    return DataLoader(crops, settings.batch, sampler=draws, drop_last=whole_batches)
-
-
 def _trainer(settings: TrainSettings, run: Path, **more: Any) -> lightning.Trainer:
     return lightning.Trainer(
         accelerator="auto",
@@ -461,7 +318,7 @@ def _test_learning_rate(crops: Crops, settings: TrainSettings, init: Path | None
         with redirect_stderr(io.StringIO()):  # its bar cannot be switched off
             found = Tuner(trainer).lr_find(
                 lesson,
-                _loader(crops, settings, draws),
+                crop_loader(crops, settings, draws),
                 min_lr=_LOWEST_RATE,
                 max_lr=_HIGHEST_RATE,
                 num_training=steps,

@@ -3,7 +3,7 @@
 import csv
 import io
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +27,7 @@ from fncells.synthetic.looks import Challenges
 from fncells.synthetic.scene import MOST_PIXELS, SMALLEST_SIDE, Scene, draw_scene
 from fncells.synthetic.sizes import level_of, stature_of
 from fncells.synthetic.tissue import Anatomy
+from fncells.workers import in_parallel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +136,7 @@ def synthesise(
     rng = np.random.default_rng([seed, _ANATOMY, 6])
     people = draw_annotators(annotators - 1, challenges.subjectivity, rng)
     jobs = [(folder, slide, seed, size, challenges, people) for slide in slides]
-    made = list(files.progress(_in_parallel(_make, jobs, workers), len(jobs), "making pictures"))
+    made = list(files.progress(in_parallel(_make, jobs, workers), len(jobs), "making pictures"))
     for collection in dict.fromkeys(slide.collection for slide in slides):
         marked = [
             opinions
@@ -255,6 +256,9 @@ def _rat_name(number: int, seed: int) -> str:
 # Pictures
 
 
+_Job = tuple[Path, Slide, int, tuple[int, int], Challenges, Sequence[Annotator]]
+
+
 def draw_slide(
     slide: Slide,
     seed: int,
@@ -297,28 +301,9 @@ def draw_slide(
     )
 
 
-def _in_parallel(
-    work: Callable[..., tuple[list[AnnotatedImage], float]], jobs: Sequence[tuple[object, ...]], workers: int
-) -> Iterator[tuple[list[AnnotatedImage], float]]:
-    """Results in the order of the jobs."""
-    if workers == 1 or len(jobs) == 1:
-        for job in jobs:
-            yield work(*job)
-        return
-    from joblib import Parallel, delayed
-
-    yield from Parallel(n_jobs=min(workers, len(jobs)), return_as="generator")(delayed(work)(*job) for job in jobs)
-
-
-def _make(
-    folder: Path,
-    slide: Slide,
-    seed: int,
-    size: tuple[int, int],
-    challenges: Challenges,
-    people: Sequence[Annotator],
-) -> tuple[list[AnnotatedImage], float]:
+def _make(job: _Job) -> tuple[list[AnnotatedImage], float]:
     """Write one picture and its truth; give what each annotator marked, the careful one first, and the pixel size."""
+    folder, slide, seed, size, challenges, people = job
     scene = draw_slide(slide, seed, size, challenges, people)
     path = folder / "raw" / slide.collection / slide.name
     if slide.e4500:

@@ -1,0 +1,73 @@
+"""Work shared out to processes of this machine, which end with the one that they work for."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from typing import TypeVar
+
+from fncells.errors import FncellsError
+
+__all__ = ["in_parallel"]
+
+_LOOKS_EVERY = 0.2  # seconds
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def in_parallel(
+    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, *, ordered: bool = True
+) -> Iterator[Result]:
+    """Do some work on many things, one by one, or several at a time in processes of their own.
+
+    Parameters
+    ----------
+    work
+        What is done with each; it crosses to the worker processes, and so do its results.
+    jobs
+        The things.
+    workers
+        Number of processes; with one, this process does the work itself.
+    ordered
+        Whether results come in the order of the jobs, or as they are done.
+
+    Yields
+    ------
+    object
+        A result each.
+
+    Raises
+    ------
+    FncellsError
+        If a worker process died.
+    """
+    workers = min(workers, len(jobs))
+    if workers < 2:
+        yield from map(work, jobs)
+        return
+    from joblib import Parallel, delayed  # slow to import, and one process does not need it
+
+    order = "generator" if ordered else "generator_unordered"
+    try:
+        pool = Parallel(n_jobs=workers, return_as=order, initializer=_begin, initargs=(os.getpid(),))
+        yield from pool(delayed(work)(job) for job in jobs)
+    except BrokenExecutor as error:
+        message = (
+            "a worker process died, perhaps for want of memory; the same command with fewer workers goes on from here"
+        )
+        raise FncellsError(message) from error
+
+
+def _begin(master: int) -> None:
+    """Make a worker end when its master does: after a kill it would go on writing where the next run is at work already."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard stops the master, who speaks for all
+    threading.Thread(target=_end_with, args=(master,), daemon=True).start()
+
+
+def _end_with(master: int) -> None:
+    while os.getppid() == master:
+        time.sleep(_LOOKS_EVERY)
+    os._exit(1)

@@ -1,0 +1,83 @@
+"""Work shared out to processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fncells.errors import FncellsError
+from fncells.workers import in_parallel
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_results_come_in_the_order_of_the_jobs(workers):
+    assert list(in_parallel(lambda number: number**2, range(4), workers)) == [0, 1, 4, 9]
+    assert list(in_parallel(lambda number: number**2, range(0), workers)) == []
+
+
+def test_results_come_as_they_are_done_where_order_does_not_matter():
+    done = list(in_parallel(lambda seconds: time.sleep(seconds) or seconds, [1.0, 0.0], 2, ordered=False))
+    assert done == [0.0, 1.0]
+
+
+def test_one_process_does_its_work_itself():
+    assert list(in_parallel(lambda _: os.getpid(), [1, 2], 1)) == [os.getpid()] * 2
+    assert os.getpid() not in list(in_parallel(lambda _: os.getpid(), [1, 2], 2))
+
+
+def test_a_worker_that_dies_is_one_line():
+    with pytest.raises(FncellsError, match=r"a worker process died, .* fewer workers goes on from here"):
+        list(in_parallel(lambda number: os._exit(1) if number == 2 else number, range(4), 2))
+
+
+LASTING = """
+import sys, time
+from pathlib import Path
+from fncells.workers import in_parallel
+
+def work(number):
+    for _ in range(200):
+        with (Path(sys.argv[1]) / f"{number}").open("a") as file:
+            file.write("at work\\n")
+        time.sleep(0.05)
+
+try:
+    list(in_parallel(work, range(4), 2))
+except KeyboardInterrupt:
+    print("stopped", file=sys.stderr)
+"""
+
+
+def lasting(folder):
+    """A process that has two workers at work for a long time."""
+    command = [sys.executable, "-c", LASTING, str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    for _ in range(600):
+        if len(list(folder.iterdir())) == 2:
+            return process
+        time.sleep(0.05)
+    raise AssertionError(process.communicate())
+
+
+def written(folder):
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_workers_end_with_their_master_however_it_ends(tmp_path):
+    with lasting(tmp_path) as process:
+        process.kill()
+        process.wait()
+        time.sleep(1)
+        after = written(tmp_path)
+        time.sleep(0.5)
+        assert written(tmp_path) == after
+
+
+def test_the_keyboard_stops_all_and_the_master_alone_speaks(tmp_path):
+    with lasting(tmp_path) as process:
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert told == "stopped\n"
