@@ -259,7 +259,9 @@ def stats(
     workers: int = 1,
     common: Common = _AS_USUAL,
 ) -> int:
-    """Describe an archive's cells: the paper's Table 1 and figures; its three collections also beside what the paper prints.
+    """Describe an archive's cells: the paper's Table 1 and figures.
+
+    Collections of the paper's names are also held against what it prints.
 
     Example: fncells stats archive --out statistics
 
