@@ -12,7 +12,7 @@ import cyclopts
 
 import fncells
 from fncells import files
-from fncells.errors import FncellsError
+from fncells.errors import OF_WRITING, FncellsError, OutputError
 
 __all__ = ["COMMANDS", "main", "run"]
 
@@ -65,6 +65,8 @@ def run(arguments: Sequence[str]) -> int:
     except FncellsError as error:
         return _refuse(str(error))
     except OSError as error:
+        if error.errno in OF_WRITING and error.filename:
+            return _refuse(str(OutputError(error.filename, error)))
         return _refuse(f"{error.filename or 'a file'}: {error.strerror or error}")
     except KeyboardInterrupt:
         _refuse("stopped; the same command again goes on from here")
