@@ -108,7 +108,7 @@ import sys
 from fncells import cli, formats, images, ingest
 import joblib.externals.loky, openpyxl, pandas
 print("ready", flush=True)
-sys.exit(cli.run(sys.argv[1:]))
+cli.main()
 """
 
 
@@ -194,6 +194,22 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(course, lasts, tmp_pat
         time.sleep(0.5)  # by then the workers have ended, too
         build(raw, archive, BuildSettings(workers=workers if number % 2 else 1))
         assert content(archive) == after
+
+
+@pytest.mark.parametrize("order", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_says_so_in_one_line_and_goes_on_later(course, tmp_path, order):
+    """By the keyboard, which asks the workers too, or by a batch system."""
+    raw, _, before, after = course.fresh
+    with building(raw, tmp_path / "archive", 2) as process:
+        while not any((tmp_path / "archive").glob("*/*/images/*.png")) and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, order) if order == signal.SIGINT else process.send_signal(order)
+        _, told = process.communicate(timeout=60)
+    done = process.returncode == 0 and not told
+    assert done or (process.returncode, told) == (130, "fncells: stopped; the same command again goes on from here\n")
+    check_valid(tmp_path / "archive", before, after)
+    build(raw, tmp_path / "archive")
+    assert content(tmp_path / "archive") == after
 
 
 # ------------------------------------------------------------------------------------ no room, and other ends at any file

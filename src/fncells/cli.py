@@ -5,6 +5,7 @@ arguments or input. The commands themselves are in :mod:`fncells.commands`, whic
 ``fncells --help`` stays quick.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -38,7 +39,12 @@ COMMANDS = {
 
 def main() -> None:
     """Run the command line of this process and end it with the command's exit code."""
+    signal.signal(signal.SIGTERM, _stop)  # what batch systems send to a job whose time is up
     sys.exit(run(sys.argv[1:]))
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def run(arguments: Sequence[str]) -> int:
