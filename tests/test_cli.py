@@ -231,7 +231,8 @@ def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
     monkeypatch.setattr("fncells.formats.convert", full)
     assert run(["convert", "a", "b", "--to", "via"]) == 2
-    assert capsys.readouterr().err == "fncells: b: No space left on device\n"
+    told = "fncells: b: expected a folder that can be written, with room, found No space left on device; make room, and"
+    assert capsys.readouterr().err == f"{told} the same command goes on from here\n"
 
 
 def test_quiet_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,7 +72,7 @@ def test_files_written_together_name_the_folder_that_is_full(tmp_path: Path, mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match=r"found: No space left on device; make room"), files.together():
+    with pytest.raises(OutputError, match=r"found No space left on device; make room"), files.together():
         files.write_text(tmp_path / "a.txt", "new")
     assert not list(tmp_path.iterdir())
 
@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(
 
     monkeypatch.setattr(Path, "open", opened)
     found = (
-        f"{tmp_path / 'deep'}: expected a folder that can be written, with room, found: {os.strerror(number)}{advice}"
+        f"{tmp_path / 'deep'}: expected a folder that can be written, with room, found {os.strerror(number)}{advice}"
     )
     with pytest.raises(OutputError) as caught:
         files.write_text(tmp_path / "deep" / "a.txt", "a")
@@ -235,7 +235,7 @@ def test_a_ledger_that_cannot_be_opened_is_not_set_aside(tmp_path: Path) -> None
         ledger.put("count", "abc", 1)
     path.rename(tmp_path / "kept")
     path.mkdir()
-    with pytest.raises(OutputError, match="expected a folder that can be written, with room, found: unable to open"):
+    with pytest.raises(OutputError, match="expected a folder that can be written, with room, found unable to open"):
         Ledger(path)
     path.rmdir()
     (tmp_path / "kept").rename(path)

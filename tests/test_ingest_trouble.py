@@ -108,7 +108,7 @@ import sys
 from fncells import cli, formats, images, ingest
 import joblib.externals.loky, openpyxl, pandas
 print("ready", flush=True)
-sys.exit(cli.run(sys.argv[1:]))
+cli.main()
 """
 
 
@@ -196,6 +196,22 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(course, lasts, tmp_pat
         assert content(archive) == after
 
 
+@pytest.mark.parametrize("order", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_says_so_in_one_line_and_goes_on_later(course, tmp_path, order):
+    """By the keyboard, which asks the workers too, or by a batch system."""
+    raw, _, before, after = course.fresh
+    with building(raw, tmp_path / "archive", 2) as process:
+        while not any((tmp_path / "archive").glob("*/*/images/*.png")) and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, order) if order == signal.SIGINT else process.send_signal(order)
+        _, told = process.communicate(timeout=60)
+    done = process.returncode == 0 and not told
+    assert done or (process.returncode, told) == (130, "fncells: stopped; the same command again goes on from here\n")
+    check_valid(tmp_path / "archive", before, after)
+    build(raw, tmp_path / "archive")
+    assert content(tmp_path / "archive") == after
+
+
 # ------------------------------------------------------------------------------------ no room, and other ends at any file
 
 
@@ -222,7 +238,7 @@ def end_at(monkeypatch, step, end):
 @pytest.mark.parametrize("end", ["full", "killed"])
 def test_ended_at_any_file_it_ends_with_the_same_bytes(course, tmp_path, monkeypatch, stage, end, every):
     raw, start, before, after = getattr(course, stage)
-    advice = "found: No space left on device; make room, and the same command goes on from here"
+    advice = "found No space left on device; make room, and the same command goes on from here"
     for step in range(0, 1000, every):
         archive = tmp_path / f"{step}"
         if start is not None:
@@ -267,25 +283,6 @@ def test_a_ledger_without_room_is_one_line_and_the_work_goes_on_later(course, tm
     assert content(tmp_path / "archive") == after
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """Mount a disk in memory; give its folder, and a way to mount it anew with other options."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def mount(options):
-        words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        return subprocess.run(words, capture_output=True, text=True)
-
-    if not sys.platform.startswith("linux") or shutil.which("mount") is None:
-        pytest.skip("no mount as Linux has it")
-    done = mount("size=64k")
-    if done.returncode:
-        pytest.skip(f"a disk cannot be mounted here: {done.stderr.strip()}")
-    yield folder, lambda options: mount(f"remount,{options}").returncode == 0
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_on_a_full_disk_it_says_so_in_one_line_and_goes_on_when_there_is_room(course, disk, capsys):
     """A real disk that grows bit by bit, and with it the archive, and then its update."""
     folder, mounted = disk
@@ -318,7 +315,7 @@ def test_a_disk_that_is_write_protected_is_one_line(course, disk, capsys):
     for place in ("archive", "new"):
         code, told = run(capsys, "build", raw, folder / place)
         assert code == 2
-        line = f"fncells: {folder / place}: expected a folder that can be written, with room, found: Read-only file system; "
+        line = f"fncells: {folder / place}: expected a folder that can be written, with room, found Read-only file system; "
         assert told == [f"{line}give another folder, or make it writable, and the same command goes on from here"]
     assert content(folder / "archive") == before
     assert mounted("rw")
@@ -347,7 +344,7 @@ def test_a_folder_of_somebody_else_is_one_line(course, capsys):
                 path.chmod(0o755 if path.is_dir() else 0o644)
         assert code == 2
         assert len(told) == 1
-        assert "archive: expected a folder that can be written, with room, found: Permission denied; give" in told[0]
+        assert "archive: expected a folder that can be written, with room, found Permission denied; give" in told[0]
         assert content(archive) == before
 
 

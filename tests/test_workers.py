@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fncells.errors import FncellsError
+from fncells.errors import FncellsError, InputError
 from fncells.workers import in_parallel
 
 
@@ -26,6 +26,12 @@ def test_results_come_as_they_are_done_where_order_does_not_matter():
 def test_one_process_does_its_work_itself():
     assert list(in_parallel(lambda _: os.getpid(), [1, 2], 1)) == [os.getpid()] * 2
     assert os.getpid() not in list(in_parallel(lambda _: os.getpid(), [1, 2], 2))
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_no_process_at_all_is_refused(workers):
+    with pytest.raises(InputError, match=f"workers: expected 1 or more, found {workers}"):
+        list(in_parallel(abs, [1], workers))
 
 
 def test_a_worker_that_dies_is_one_line():

@@ -5,6 +5,7 @@ arguments or input. The commands themselves are in :mod:`fncells.commands`, whic
 ``fncells --help`` stays quick.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ import cyclopts
 
 import fncells
 from fncells import files
-from fncells.errors import FncellsError
+from fncells.errors import OF_WRITING, FncellsError, OutputError
 
 __all__ = ["COMMANDS", "main", "run"]
 
@@ -38,7 +39,12 @@ COMMANDS = {
 
 def main() -> None:
     """Run the command line of this process and end it with the command's exit code."""
+    signal.signal(signal.SIGTERM, _stop)  # what batch systems send to a job whose time is up
     sys.exit(run(sys.argv[1:]))
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -65,6 +71,8 @@ def run(arguments: Sequence[str]) -> int:
     except FncellsError as error:
         return _refuse(str(error))
     except OSError as error:
+        if error.errno in OF_WRITING and error.filename:
+            return _refuse(str(OutputError(error.filename, error)))
         return _refuse(f"{error.filename or 'a file'}: {error.strerror or error}")
     except KeyboardInterrupt:
         _refuse("stopped; the same command again goes on from here")

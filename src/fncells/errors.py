@@ -12,9 +12,10 @@ import errno
 import sqlite3
 from pathlib import Path
 
-__all__ = ["FncellsError", "InputError", "MissingExtraError", "OutputError", "one_line"]
+__all__ = ["OF_WRITING", "FncellsError", "InputError", "MissingExtraError", "OutputError", "one_line"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+OF_WRITING = _FULL | {errno.EROFS}  # what the system says of writing alone, never of reading
 _BARRED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
@@ -74,13 +75,13 @@ class OutputError(FncellsError):
         What the system, or the ledger's database, has said.
     """
 
-    def __init__(self, folder: Path, error: OSError | sqlite3.Error) -> None:
+    def __init__(self, folder: Path | str, error: OSError | sqlite3.Error) -> None:
         self.folder = folder
         self.error = error
         number = getattr(error, "errno", None)
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what SQLite adds about the circumstances
         found = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        text = f"{folder}: expected a folder that can be written, with room, found: {found}"
+        text = f"{folder}: expected a folder that can be written, with room, found {found}"
         if number in _FULL or code == sqlite3.SQLITE_FULL:
             text += "; make room, and the same command goes on from here"
         elif number in _BARRED or code == sqlite3.SQLITE_READONLY:

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from fncells import files
 from fncells.documents.unpacking import unpack
 from fncells.downloads import UnreachableError, download, small_text
-from fncells.errors import FncellsError, InputError
+from fncells.errors import FncellsError, InputError, OutputError
 from fncells.ingest import CHECKSUMS_NAME
 
 __all__ = ["PUBLISHED_ADDRESS", "FetchSummary", "Fetched", "fetch", "read_checksums"]
@@ -213,8 +213,7 @@ def _fetch_one(name: str, offered: "_Source", target: "_Target") -> Fetched:
         downloaded.unlink(missing_ok=True)  # it will not unpack another time either
         raise
     except OSError as error:
-        found = error.strerror or str(error)
-        raise InputError(target.folder, expected="a folder that can be written, with room", found=found) from error
+        raise OutputError(target.folder, error) from error
     return Fetched(name, "fetched", sha256, checksum, place)
 
 

@@ -5,7 +5,6 @@ killed run leaves no half-written file. What is written depends on the content a
 """
 
 import csv
-import errno
 import hashlib
 import io
 import json
@@ -23,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import fncells
-from fncells.errors import InputError, OutputError
+from fncells.errors import OF_WRITING, InputError, OutputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,13 +200,10 @@ def _sibling(path: Path) -> Path:
     return path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
 
 
-# Reading gives none of these; others may be of a file that was read while this one was written.
-_OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
-
-
 def _is_of_writing(error: OSError, temporary: Path) -> bool:
+    """Tell it from what is said of a file that was read while this one was written."""
     ours = (temporary, *temporary.parents)
-    return error.errno in _OF_WRITING or (isinstance(error.filename, str | Path) and Path(error.filename) in ours)
+    return error.errno in OF_WRITING or (isinstance(error.filename, str | Path) and Path(error.filename) in ours)
 
 
 def remove_leftovers(folder: Path) -> None:

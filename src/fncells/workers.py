@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import TypeVar
 
-from fncells.errors import FncellsError
+from fncells.errors import FncellsError, InputError
 
 __all__ = ["in_parallel"]
 
@@ -41,9 +41,13 @@ def in_parallel(
 
     Raises
     ------
+    InputError
+        If there is to be no process at all.
     FncellsError
         If a worker process died.
     """
+    if workers < 1:
+        raise InputError("workers", expected="1 or more", found=str(workers))
     workers = min(workers, len(jobs))
     if workers < 2:
         yield from map(work, jobs)

@@ -322,18 +322,19 @@ def _write_tiff(path: Path, scene: Scene) -> None:
     """Write a picture of the lab's camera, calibrated and saved by ImageJ."""
     pixels_a_um = Fraction(1 / scene.pixel_size_um).limit_denominator(100_000)
     resolution = (pixels_a_um.numerator, pixels_a_um.denominator)
-    with files.whole(path) as temporary:
-        tifffile.imwrite(
-            temporary,
-            scene.pixels,
-            photometric="rgb",
-            description="ImageJ=1.53t\nunit=um\n",
-            metadata=None,
-            software="NIS-Elements F 3.0",
-            resolution=(resolution, resolution),
-            resolutionunit="NONE",
-            extratags=[(271, "s", 0, "Nikon", True), (272, "s", 0, "DS-Vi1", True)],
-        )
+    data = io.BytesIO()
+    tifffile.imwrite(
+        data,
+        scene.pixels,
+        photometric="rgb",
+        description="ImageJ=1.53t\nunit=um\n",
+        metadata=None,
+        software="NIS-Elements F 3.0",
+        resolution=(resolution, resolution),
+        resolutionunit="NONE",
+        extratags=[(271, "s", 0, "Nikon", True), (272, "s", 0, "DS-Vi1", True)],
+    )
+    files.write_bytes(path, data.getvalue())
 
 
 def _write_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
