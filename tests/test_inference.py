@@ -306,6 +306,7 @@ def test_the_packaged_model_is_taken_where_none_is_named(tmp_path: Path, monkeyp
 def test_a_file_goes_before_the_packaged_model_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "neurons").mkdir()
+    assert Model.load("neurons").diameter_px == 50.0  # a folder of pictures, say
     (tmp_path / "neurons" / "model.onnx").write_bytes(network(BRIGHT | {"diameter_px": 17.0}))
     assert Model.load("neurons").diameter_px == 17.0
 

@@ -392,10 +392,11 @@ def _filled(seen: NDArray[np.float32], tile: _Tile) -> NDArray[np.float32]:
 
 def _read(source: str | Path | None) -> tuple[bytes, str]:
     """Content and name of a model file."""
-    path = Path(PACKAGED[0] if source is None else source)
-    if source is None or (str(path) in PACKAGED and not path.exists()):
-        name = f"fncells/models/{path}.onnx"
-        packaged = resources.files("fncells").joinpath("models", f"{path}.onnx")
+    named = Path(PACKAGED[0] if source is None else source)
+    path = named / "model.onnx" if named.is_dir() else named
+    if source is None or (str(named) in PACKAGED and not path.exists()):
+        name = f"fncells/models/{named}.onnx"
+        packaged = resources.files("fncells").joinpath("models", f"{named}.onnx")
         if not packaged.is_file():
             raise InputError(
                 name,
@@ -404,7 +405,6 @@ def _read(source: str | Path | None) -> tuple[bytes, str]:
                 advice="install fncells again, or name a model with --model",
             )
         return packaged.read_bytes(), name
-    path = path / "model.onnx" if path.is_dir() else path
     try:
         return path.read_bytes(), str(path)
     except OSError as error:
