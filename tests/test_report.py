@@ -209,7 +209,7 @@ def test_statistics_are_written_as_tables_figures_and_page(tmp_path):
     names = ("composition", "distribution_area_um2", "distribution_cells_a_picture", "preview")
     names += tuple(f"expectation_{measure}" for measure in ("area_um2", "feret_um", "equivalent_diameter_um"))
     figures = {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
-    written = {"report.html", "table1.csv", "table1.md", "table1.json", *figures}
+    written = {"report.html", "table1.csv", "table1.md", "table1.json", "beside_paper.csv", *figures}
     assert {file.name for file in tmp_path.iterdir()} == written
     assert json.loads((tmp_path / "table1.json").read_text())["green"]["counts"] == "per-picture"
     table = pd.read_csv(tmp_path / "table1.csv").set_index(["collection", "measure"])
@@ -218,6 +218,9 @@ def test_statistics_are_written_as_tables_figures_and_page(tmp_path):
     assert "area (µm²), green" in (tmp_path / "table1.md").read_text(encoding="utf-8")
     assert {"std", HOSTILE, "area (µm²)", "area (px²)", "0.64", "–"} <= set(page.texts)
     assert any("Cell counts are per picture" in text for text in page.texts)
+    beside = pd.read_csv(tmp_path / "beside_paper.csv").set_index(["collection", "measure", "statistic"])
+    assert beside.loc[("green", "signal_percent", "mean"), ["found", "printed"]].tolist() == [0.6449, 0.64]
+    assert {"Beside the paper", "0.8"} <= set(page.texts)  # percent of difference
 
 
 def test_published_counts_say_so(tmp_path):

@@ -40,9 +40,11 @@ def test_a_worker_that_dies_is_one_line():
 
 
 LASTING = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from fncells.workers import in_parallel
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts the tests in the background has it ignored
 
 def work(number):
     for _ in range(200):

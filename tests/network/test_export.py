@@ -55,7 +55,7 @@ def test_onnxruntime_gives_what_torch_gives(network, exported, height, width):
 
 def test_our_own_inference_reads_the_file_and_its_card(exported):
     model = Model.load(exported)
-    assert dict(model.card) == CARD | {"halo": 96, "multiple": 8}
+    assert dict(model.card) == CARD | {"halo": 96, "multiple": 8, "usual_diameter_px": CARD["diameter_px"]}
     assert model.separation.threshold == 0.4
     assert model.diameter_px == 21.5
     heat = model.heat_map(np.random.default_rng(0).integers(0, 256, (37, 50), np.uint8))
