@@ -68,10 +68,10 @@ def test_files_written_together_get_their_names_at_the_end_or_not_at_all(tmp_pat
 
 
 def test_files_written_together_name_the_folder_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(path: Path, _: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OutputError, match=r"found No space left on device; make room"), files.together():
         files.write_text(tmp_path / "a.txt", "new")
     assert not list(tmp_path.iterdir())

@@ -216,20 +216,17 @@ def test_asked_to_stop_it_says_so_in_one_line_and_goes_on_later(course, tmp_path
 
 
 def end_at(monkeypatch, step, end):
-    """Let the disk be full when the file of this step is to reach it, or kill the build before the file gets its name."""
+    """Let the disk be full when the file of this step is to get its name, or kill the build then."""
     monkeypatch.undo()
     left, renamed = iter(range(step)), Path.replace
 
-    def fsync(_):
-        if end == "full" and next(left, None) is None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
     def rename(path, target):
-        if end == "killed" and next(left, None) is None:
-            raise KeyboardInterrupt(end)
+        if next(left, None) is None:
+            raise (
+                OSError(errno.ENOSPC, "No space left on device", str(path)) if end == "full" else KeyboardInterrupt(end)
+            )
         return renamed(path, target)
 
-    monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", rename)
 
 

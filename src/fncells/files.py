@@ -14,7 +14,6 @@ import sys
 import unicodedata
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -36,6 +35,7 @@ __all__ = [
     "progress",
     "read_record",
     "remove_leftovers",
+    "settle",
     "sha256",
     "show_progress",
     "together",
@@ -59,7 +59,6 @@ RECORD_NAME = "fncells-run.json"
 
 _COMPRESSED = frozenset({".docx", ".gz", ".jpeg", ".jpg", ".pdf", ".png", ".xlsx", ".zip"})
 _TEMPORARY = ".fncells-tmp-"
-_AT_ONCE = 16  # files that are waited for
 _ROWS_TO_COME = 1000  # of a sheet, for which its lists of choices hold as well
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
 _shown = {"progress": False}
@@ -109,7 +108,8 @@ def whole(path: Path) -> Iterator[Path]:
         if waiting is not None:
             waiting[temporary] = path
             return
-        _settle(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         if _is_of_writing(error, temporary):
@@ -124,7 +124,8 @@ def whole(path: Path) -> Iterator[Path]:
 def together() -> Iterator[None]:
     """Let the files that are written in the block get their names when it ends, in their order, and none if it fails.
 
-    They reach the disk at the same time: waiting for ten takes hardly longer than waiting for one.
+    A kill leaves each of them old or new. They are not waited for one by one, which takes longer than making small ones:
+    `settle` waits for all that has been written, and until then a power cut can damage them.
 
     Raises
     ------
@@ -135,8 +136,6 @@ def together() -> Iterator[None]:
     token = _waiting.set(waiting)
     try:
         yield
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            list(threads.map(_settle, waiting))
         for temporary, path in waiting.items():
             temporary.replace(path)
     except OSError as error:
@@ -150,10 +149,10 @@ def together() -> Iterator[None]:
             _discard(temporary)
 
 
-def _settle(path: Path) -> None:
-    """Wait until a file is on the disk."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+def settle() -> None:
+    """Wait until all that this machine has written is on its disks, where the system can tell."""
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 def _discard(temporary: Path) -> None:

@@ -229,6 +229,7 @@ def build(raw: Path, archive: Path, settings: BuildSettings | None = None) -> Bu
     inputs.check_unchanged()
     with _opened(archive) as ledger:
         summary = _build(lab, inputs, archive, settings, ledger)
+        files.settle()
         _remember(archive, ledger, digest, summary)
         return summary
 
