@@ -22,7 +22,7 @@ from fncells.published import COLLECTIONS
 from fncells.synthetic import synthesise
 
 PICTURES = (250, 500, 1000, 2000)
-SIZE = (160, 120)
+SIZE = "160x120"
 SEED = 10
 COMMAND = "from fncells.cli import main; main()"
 PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes that ru_maxrss counts in
@@ -38,18 +38,22 @@ class Run(NamedTuple):
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks building", description=__doc__.split("\n\n")[0])
     parser.add_argument("--pictures", nargs="+", type=int, default=PICTURES, help="about how many, in each lab")
-    run(parser.parse_args(arguments).pictures)
+    parser.add_argument("--size", default=SIZE, help="width and height of the pictures")
+    chosen = parser.parse_args(arguments)
+    run(chosen.pictures, chosen.size)
 
 
-def run(pictures: Sequence[int] = PICTURES) -> None:
-    print(f"\n## Building an archive of pictures of {SIZE[0]}x{SIZE[1]}, ground truths in ten formats, 1 worker\n")
+def run(pictures: Sequence[int], size: str) -> None:
+    width, height = map(int, size.split("x"))
+    print(f"\n## Building an archive of pictures of {size}, ground truths in ten formats, 1 worker\n")
     print("| pictures | seconds | seconds per 1000 | peak memory, MB | second build, share of the first |")
     print("| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for wished in pictures:
             lab = folder / f"lab {wished}"
-            synthesise(lab, pictures=-(-wished // len(COLLECTIONS)), seed=SEED, size=SIZE, workers=os.cpu_count() or 1)
+            each = -(-wished // len(COLLECTIONS))
+            synthesise(lab, pictures=each, seed=SEED, size=(width, height), workers=os.cpu_count() or 1)
             raw = [path for path in sorted((lab / "raw").rglob("*")) if path.is_file()]
             first, second = _build(lab, folder / "archive"), _build(lab, folder / "archive")
             share, rate = second.seconds / first.seconds, first.seconds / len(raw) * 1000
