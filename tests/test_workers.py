@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 
@@ -37,6 +38,18 @@ def test_no_process_at_all_is_refused(workers):
 def test_a_worker_that_dies_is_one_line():
     with pytest.raises(FncellsError, match=r"a worker process died, .* fewer workers goes on from here"):
         list(in_parallel(lambda number: os._exit(1) if number == 2 else number, range(4), 2))
+
+
+def test_a_worker_that_grows_large_is_replaced_without_a_word():
+    def grow(number):
+        vars(sys).setdefault("grown", []).append(bytearray(350_000_000))
+        time.sleep(1.1)
+        return number
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert list(in_parallel(grow, range(6), 2)) == list(range(6))
+    assert not told
 
 
 LASTING = """

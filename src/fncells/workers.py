@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import TypeVar
@@ -54,6 +55,8 @@ def in_parallel(
         return
     from joblib import Parallel, delayed  # slow to import, and one process does not need it
 
+    # A worker that has grown large, as by a network, is replaced in passing: nobody needs to know.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
     order = "generator" if ordered else "generator_unordered"
     try:
         pool = Parallel(n_jobs=workers, return_as=order, initializer=_begin, initargs=(os.getpid(),))
