@@ -8,7 +8,7 @@ measurements were made (Clissa et al., Fluorescent Neuronal Cells v2); ``docs/me
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -31,6 +31,7 @@ __all__ = [
     "measure_labels",
     "paper_frame",
     "paper_markdown",
+    "paper_rows",
     "summarise",
     "table1",
     "table1_frame",
@@ -497,17 +498,35 @@ def paper_frame(table: Table1) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=["collection", "measure", "statistic", "found", "printed", "difference_percent"])
 
 
+class PaperRow(NamedTuple):
+    """One measure of one collection beside the paper: what was found and what is printed, by the names of the statistics."""
+
+    collection: str
+    measure: str
+    pairs: dict[str, tuple[str, str]]
+
+
+def paper_rows(table: Table1) -> list[PaperRow]:
+    """Lay out what `paper_frame` gives, two digits behind the point: a row for each measure of each collection."""
+    rows: dict[tuple[str, str], PaperRow] = {}
+    frame = paper_frame(table)
+    columns = (frame[name].tolist() for name in ("collection", "measure", "statistic", "found", "printed"))
+    for collection, measure, statistic, found, printed in zip(*columns, strict=True):
+        row = rows.setdefault((collection, measure), PaperRow(collection, measure, {}))
+        row.pairs[statistic] = (_shown(found), f"{printed:g}")
+    return list(rows.values())
+
+
 def paper_markdown(table: Table1) -> str:
-    """Lay out what `paper_frame` gives: found / printed, a row for each measure of each collection; empty without rows."""
-    rows = paper_frame(table)
-    if not len(rows):
+    """Give `paper_rows` as a table; empty without any."""
+    rows = paper_rows(table)
+    if not rows:
         return ""
-    statistics = list(dict.fromkeys(rows["statistic"]))
+    statistics = list(rows[0].pairs)
     lines = [f"| found / printed | {' | '.join(statistics)} |", f"| {' | '.join(['---'] * (len(statistics) + 1))} |"]
-    pairs = [f"{_shown(found)} / {printed:g}" for found, printed in zip(rows["found"], rows["printed"], strict=True)]
-    for first in range(0, len(rows), len(statistics)):
-        title = f"{MEASURE_TITLES[rows['measure'][first]]}, {rows['collection'][first]}"
-        lines.append(f"| {title} | {' | '.join(pairs[first : first + len(statistics)])} |")
+    for row in rows:
+        cells = " | ".join(" / ".join(pair) for pair in row.pairs.values())
+        lines.append(f"| {MEASURE_TITLES[row.measure]}, {row.collection} | {cells} |")
     return "\n".join(["The same beside Table 1 of the paper:", "", *lines]) + "\n"
 
 

@@ -21,7 +21,7 @@ from fncells.audit.finding import Finding
 from fncells.challenges import CHALLENGES, as_rows
 from fncells.errors import InputError
 from fncells.figures import COLOURS, FAINT, INK, Drawing, drawn, figure_of
-from fncells.measure import MEASURE_TITLES, Table1, paper_frame, table1_frame, table1_markdown
+from fncells.measure import MEASURE_TITLES, Table1, paper_frame, paper_rows, table1_frame, table1_markdown
 from fncells.overlay import shrunk
 from fncells.pages import MOST_THUMBNAILS, Shown, environment, jpeg_address, number_text
 from fncells.published import TABLE_1
@@ -326,7 +326,7 @@ def stats_report(out: Path, description: Description) -> Path:
         statistics=[name for name in table.columns if name not in ("collection", "measure", "counts")],
         rows=table.sort_values("measure", kind="stable", key=_in_order_of_titles).to_dict("records"),
         published=any(table["counts"] == "published"),
-        beside=beside.astype(object).where(beside.notna(), None).to_dict("records"),
+        beside=paper_rows(description.table),
         figures=drawings,
         challenges=hard.astype(object).where(hard.notna(), None).to_dict("records"),
         columns=[(challenge.title, challenge.measure) for challenge in CHALLENGES],
