@@ -22,9 +22,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks import fnc
 from fncells import files
 from fncells.cells import AnnotatedImage
-from fncells.images import PixelSize, read_picture
+from fncells.images import PixelSize
 from fncells.measure import MEASURE_TITLES, PictureSummary, paper_frame, summarise, table1
 from fncells.published import COLLECTIONS
 from fncells.synthetic import draw_scene
@@ -113,27 +114,23 @@ def of_synthetic(kind: Kind, number: int, seed: int) -> dict[str, float]:
     return quantities(scene.pixels, AnnotatedImage("", scene.truth.shape, scene.annotations).labels)
 
 
-def of_real(data: Path, kind: Kind) -> dict[str, dict[str, float]]:
+def of_real(real: Sequence[fnc.Real], kind: Kind) -> dict[str, dict[str, float]]:
     found = {}
-    for path in sorted((data / "fnc" / kind.collection / "images").glob("*.png")):
-        pixels = read_picture(path).pixels
-        if (pixels.shape[1], pixels.shape[0]) != kind.size:
-            continue
-        mask = path.parents[1] / "masks" / path.name
-        labels = np.zeros(pixels.shape[:2], np.int32)
-        if mask.exists():
-            truth = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
-            labels = cv2.connectedComponents((truth > 0).astype(np.uint8), connectivity=8)[1]
-        found[path.stem] = quantities(pixels, labels)
+    for one in real:
+        height, width = one.pixels.shape[:2]
+        if (one.collection, (width, height)) == (kind.collection, kind.size):
+            labels = np.zeros((height, width), np.int32) if one.labels is None else one.labels
+            found[one.stem] = quantities(one.pixels, labels)
     return found
 
 
 def compare(data: Path, pictures: int, seed: int, workers: int) -> None:
+    pictures_of_the_archive = list(fnc.pictures(data))
     for kind in KINDS:
         made = joblib.Parallel(n_jobs=workers)(
             joblib.delayed(of_synthetic)(kind, number, seed) for number in range(pictures)
         )
-        real = of_real(data, kind)
+        real = of_real(pictures_of_the_archive, kind)
         print(f"\n### {kind.title}\n\n| | {' | '.join(real)} | made up: least, median, greatest | within |")
         print("|" + " --- |" * (len(real) + 3))
         for name in made[0]:

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import fnc
 from fncells.cells import AnnotatedImage
 from fncells.evaluation import EvaluateSettings, Evaluation, evaluate, match_centres
-from fncells.images import read_picture
 from fncells.inference import Model
 from fncells.separation import separate
 
@@ -38,14 +38,10 @@ ERRORS = (
 
 
 def real(data: Path) -> list[Labelled]:
-    """Give the real pictures that have masks; cells are 8-connected."""
-    found = []
-    for mask in sorted((data / "fnc").glob("*/masks/*.png")):
-        pixels = read_picture(mask.parents[1] / "images" / mask.name).pixels
-        truth = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
-        labels = cv2.connectedComponents((truth > 0).astype(np.uint8), connectivity=8)[1]
-        found.append((f"{mask.parents[1].name}/{mask.stem}", pixels, labels))
-    return found
+    """Give the real pictures that have masks."""
+    return [
+        (f"{one.collection}/{one.stem}", one.pixels, one.labels) for one in fnc.pictures(data) if one.labels is not None
+    ]
 
 
 def found_by(name: str, pictures: Sequence[Labelled], diameter: float | None) -> list[NDArray[np.int32]]:

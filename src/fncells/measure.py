@@ -506,10 +506,9 @@ class PaperRow(NamedTuple):
     pairs: dict[str, tuple[str, str]]
 
 
-def paper_rows(table: Table1) -> list[PaperRow]:
+def paper_rows(frame: "pd.DataFrame") -> list[PaperRow]:
     """Lay out what `paper_frame` gives, two digits behind the point: a row for each measure of each collection."""
     rows: dict[tuple[str, str], PaperRow] = {}
-    frame = paper_frame(table)
     columns = (frame[name].tolist() for name in ("collection", "measure", "statistic", "found", "printed"))
     for collection, measure, statistic, found, printed in zip(*columns, strict=True):
         row = rows.setdefault((collection, measure), PaperRow(collection, measure, {}))
@@ -519,7 +518,7 @@ def paper_rows(table: Table1) -> list[PaperRow]:
 
 def paper_markdown(table: Table1) -> str:
     """Give `paper_rows` as a table; empty without any."""
-    rows = paper_rows(table)
+    rows = paper_rows(paper_frame(table))
     if not rows:
         return ""
     statistics = list(rows[0].pairs)

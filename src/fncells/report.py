@@ -326,7 +326,7 @@ def stats_report(out: Path, description: Description) -> Path:
         statistics=[name for name in table.columns if name not in ("collection", "measure", "counts")],
         rows=table.sort_values("measure", kind="stable", key=_in_order_of_titles).to_dict("records"),
         published=any(table["counts"] == "published"),
-        beside=paper_rows(description.table),
+        beside=paper_rows(beside),
         figures=drawings,
         challenges=hard.astype(object).where(hard.notna(), None).to_dict("records"),
         columns=[(challenge.title, challenge.measure) for challenge in CHALLENGES],

@@ -13,7 +13,7 @@ from fncells.synthetic.looks import Challenges, Look
 from fncells.synthetic.shapes import Form, draw_form
 from fncells.synthetic.sizes import draw_sizes
 from fncells.synthetic.stain import Grains, body_light, place_patch
-from fncells.synthetic.surroundings import anywhere
+from fncells.synthetic.surroundings import PUBLISHED_FIELD_PX, anywhere
 from fncells.synthetic.tissue import Anatomy, Gray
 
 __all__ = ["Canvas", "paint_faint_cells", "paint_marked_cells"]
@@ -178,7 +178,7 @@ def paint_faint_cells(
     """Paint the cells that annotators leave out: too faint, out of focus or only grazed by the slice; their labels."""
     rng, look = canvas.rng, canvas.look
     height, width = canvas.shape
-    field_share = min(height * width / (1600 * 1200 * canvas.scale**2), 4.0)
+    field_share = min(height * width / (PUBLISHED_FIELD_PX * canvas.scale**2), 4.0)
     number = rng.poisson(challenges.ambiguity * (look.dim * len(canvas.bodies) + look.dim_always * field_share))
     labels = np.zeros(canvas.shape, dtype=np.int32)
     least, most = _FAINT[0], _FAINT[1] * (0.6 + 0.4 * challenges.ambiguity)

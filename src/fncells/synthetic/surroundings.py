@@ -8,10 +8,11 @@ from fncells.synthetic.fibres import Strokes, strands
 from fncells.synthetic.looks import Look
 from fncells.synthetic.tissue import Anatomy, Gray, clouds, hollows, soften, tissue_edge, track_points
 
-__all__ = ["anywhere", "artefacts", "fibres", "haze", "neuropil", "tissue"]
+__all__ = ["PUBLISHED_FIELD_PX", "anywhere", "artefacts", "fibres", "haze", "neuropil", "tissue"]
+
+PUBLISHED_FIELD_PX = 1600 * 1200
 
 _PIECES = 12
-_PUBLISHED_FIELD = 1600 * 1200
 _LEAST_LIGHT = 0.15
 
 
@@ -228,4 +229,4 @@ def haze(shape: tuple[int, int], anatomy: Anatomy, look: Look, scale: float, rng
 
 def _number(number: float, shape: tuple[int, int], scale: float) -> int:
     """How many of things there are in a picture, from their number on a published field of view."""
-    return round(number * shape[0] * shape[1] / (_PUBLISHED_FIELD * scale**2))
+    return round(number * shape[0] * shape[1] / (PUBLISHED_FIELD_PX * scale**2))
