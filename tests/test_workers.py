@@ -52,6 +52,20 @@ def test_a_worker_that_grows_large_is_replaced_without_a_word():
     assert not told
 
 
+def test_who_stops_in_mid_work_hears_nothing_of_what_was_left():
+    def work(number):
+        time.sleep(0.05)
+        return number
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        results = in_parallel(work, range(50), 2)
+        assert next(results) == 0
+        time.sleep(0.5)  # until others are done
+        results.close()
+    assert not told
+
+
 LASTING = """
 import signal, sys, time
 from pathlib import Path

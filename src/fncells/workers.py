@@ -57,6 +57,8 @@ def in_parallel(
 
     # A worker that has grown large, as by a network, is replaced in passing: nobody needs to know.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+    # Whoever stops in mid-work, as by the keyboard, knows that the rest is not done.
+    warnings.filterwarnings("ignore", r".*You could benefit from adjusting the input task", UserWarning)
     order = "generator" if ordered else "generator_unordered"
     try:
         pool = Parallel(n_jobs=workers, return_as=order, initializer=_begin, initargs=(os.getpid(),))
