@@ -43,6 +43,20 @@ def test_help_and_import_load_nothing_heavy(arguments: list[str]) -> None:
     assert done.stderr == ""
 
 
+def test_a_build_with_nothing_to_do_loads_nothing_heavy(tmp_path: Path) -> None:
+    lab, archive = tmp_path / "lab", tmp_path / "archive"
+    assert run(["synth", str(lab), "--pictures", "1", "--seed", "1", "--size", "64x48", "--quiet"]) == 0
+    assert run(["build", str(lab), str(archive), "--quiet"]) == 0
+    program = (
+        "import sys; from fncells.cli import run; code = run(sys.argv[1:]);"
+        f"sys.stderr.write(','.join(sorted(set(sys.modules) & {HEAVY!r}))); sys.exit(code)"
+    )
+    words = [sys.executable, "-c", program, "build", str(lab), str(archive)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "0 converted, 3 unchanged" in done.stdout
+    assert done.stderr == ""
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     program = f"import sys, fncells; assert not set(sys.modules) & {HEAVY!r}"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -20,12 +20,15 @@ from PIL import Image
 
 from fncells import ingest
 from fncells.archive import Archive, read_index
-from fncells.building import converting
+from fncells.building import converting, making
+from fncells.building import lab as reading_lab
+from fncells.building.keys import Key
+from fncells.building.splitting import split
 from fncells.cells import AnnotatedImage
 from fncells.errors import InputError, MissingExtraError, OutputError
 from fncells.formats import CODECS, read_annotations, write_annotations
 from fncells.images import Plane, read_picture
-from fncells.ingest import BuildSettings, Key, build, split
+from fncells.ingest import BuildSettings, build
 from fncells.names import slice_key
 from fncells.truths import PARTITION_TRUTHS, PICTURE_TRUTHS, truth_path
 from labs import (
@@ -583,7 +586,7 @@ def test_a_build_at_work_keeps_others_out(lab):
 def test_what_has_not_changed_is_told_without_reading_it_again(lab, monkeypatch):
     raw, archive = lab
     first = build(raw, archive)
-    monkeypatch.setattr(ingest, "gather", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(reading_lab, "gather", lambda *_: pytest.fail("read again"))
     assert build(raw, archive) == first
     assert build(raw, archive, BuildSettings(workers=2)) == first
 
@@ -604,8 +607,8 @@ def test_any_change_is_seen(lab, change, monkeypatch):
     if change in places:
         places[change].write_bytes(places[change].read_bytes() + b"\n")
     gathered = []
-    gather = ingest.gather
-    monkeypatch.setattr(ingest, "gather", lambda *arguments: gathered.append(1) or gather(*arguments))
+    gather = reading_lab.gather
+    monkeypatch.setattr(reading_lab, "gather", lambda *arguments: gathered.append(1) or gather(*arguments))
     changed = {"seed": {"seed": 11}, "plane": {"plane": Plane(page=1)}, "pattern": {"name_pattern": "(?P<animal>.*)"}}
     build(raw, archive, BuildSettings(**changed.get(change, {})))
     assert gathered
@@ -707,7 +710,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
 
 def test_pictures_taken_away_between_a_kill_and_the_next_run_leave_nothing(lab, tmp_path, monkeypatch):
     raw, _ = lab
-    monkeypatch.setattr(ingest, "write_lab_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(making, "write_lab_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         build(raw, tmp_path / "new")
     monkeypatch.undo()

@@ -25,6 +25,7 @@ from PIL import Image
 from fncells import cli, ingest
 from fncells.archive import Archive
 from fncells.building import converting
+from fncells.building import lab as reading_lab
 from fncells.errors import OutputError
 from fncells.formats import read_annotations
 from fncells.ingest import BuildSettings, build
@@ -106,6 +107,8 @@ def check_valid(archive, before, after):
 COMMAND = """
 import sys
 from fncells import cli, formats, images, ingest
+from fncells.building import making
+from fncells.commands import labs
 import joblib.externals.loky, openpyxl, pandas
 print("ready", flush=True)
 cli.main()
@@ -464,13 +467,13 @@ def test_what_was_told_and_changes_in_mid_build_is_one_line(
         shutil.copytree(start, archive)
     victim = raw / place
     kept = victim.read_bytes()
-    gather = ingest.gather
+    gather = reading_lab.gather
 
     def gathering(*arguments):
         befall(victim)
         return gather(*arguments)
 
-    monkeypatch.setattr(ingest, "gather", gathering)
+    monkeypatch.setattr(reading_lab, "gather", gathering)
     code, told = run(capsys, "build", raw, archive)
     monkeypatch.undo()
     assert code == 2
@@ -483,7 +486,7 @@ def test_what_was_told_and_changes_in_mid_build_is_one_line(
 
 
 def test_an_annotation_file_that_comes_in_mid_build_is_one_line(course, tmp_path, monkeypatch, capsys):
-    raw, gather = copied(course.fresh[0], tmp_path / "lab"), ingest.gather
+    raw, gather = copied(course.fresh[0], tmp_path / "lab"), reading_lab.gather
     table = raw / "about.toml"
 
     def gathering(*arguments):
@@ -491,7 +494,7 @@ def test_an_annotation_file_that_comes_in_mid_build_is_one_line(course, tmp_path
         table.write_text('name = "ours"\n')
         return lab
 
-    monkeypatch.setattr(ingest, "gather", gathering)
+    monkeypatch.setattr(reading_lab, "gather", gathering)
     told = f"fncells: {table}: expected the same content throughout, found a file that came or went; build again"
     assert run(capsys, "build", raw, tmp_path / "archive") == (2, [told])
 
@@ -650,10 +653,13 @@ def test_neither_workers_nor_the_order_of_files_nor_their_dates_matter(course, t
 
         def __init__(self, path="."):
             with scandir(path) as entries:
-                self._entries = rng.sample(found := list(entries), len(found))
+                self._entries = iter(rng.sample(found := list(entries), len(found)))
 
         def __iter__(self):
-            return iter(self._entries)
+            return self
+
+        def __next__(self):
+            return next(self._entries)
 
     monkeypatch.setattr(os, "scandir", Shuffled)
     monkeypatch.setattr(os, "listdir", lambda *path: rng.sample(found := listdir(*path), len(found)))

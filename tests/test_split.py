@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fncells.archive import Archive
+from fncells.building.keys import Key
+from fncells.building.splitting import split
 from fncells.cli import run
-from fncells.ingest import BuildSettings, Key, Share, build, split
+from fncells.ingest import BuildSettings, Share, build
 
 SHARES = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1))
 # One group: its collection, species and number of pictures.

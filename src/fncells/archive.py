@@ -227,19 +227,24 @@ class Archive:
         The archive's folder.
     collections
         Names of the collections in it, sorted.
+    given_index
+        The index, where it is known; None reads it when it is asked for.
     """
 
     root: Path
     collections: tuple[str, ...]
+    given_index: "pd.DataFrame | None" = None
 
     @classmethod
-    def open(cls, path: Path | str) -> "Archive":
+    def open(cls, path: Path | str, index: "pd.DataFrame | None" = None) -> "Archive":
         """Open an archive, or one collection of it.
 
         Parameters
         ----------
         path
             The folder that holds the collections, or the folder of one collection.
+        index
+            Its index, where it is known; None reads it when it is asked for.
 
         Returns
         -------
@@ -257,7 +262,7 @@ class Archive:
             raise InputError(root, expected="the folder of an archive", found=found)
         if _is_collection(root):
             resolved = root.resolve()
-            return cls(resolved.parent, (resolved.name,))
+            return cls(resolved.parent, (resolved.name,), index)
         collections = tuple(sorted(folder.name for folder in root.iterdir() if _is_collection(folder)))
         if not collections:
             raise InputError(
@@ -266,7 +271,7 @@ class Archive:
                 found="none",
                 advice="make an archive with `fncells build`, or get the published one with `fncells fetch`",
             )
-        return cls(root, collections)
+        return cls(root, collections, index)
 
     @cached_property
     def index(self) -> "pd.DataFrame":
@@ -275,6 +280,8 @@ class Archive:
         Without ``metadata_v2.xlsx``, or one of the same name as ``.csv`` or ``.parquet``, it holds what the folders tell:
         name, collection and partition.
         """
+        if self.given_index is not None:
+            return self.given_index
         for path in (self.root / Path(INDEX_NAME).with_suffix(suffix) for suffix in INDEX_SUFFIXES):
             if path.exists():
                 return read_index(path, required=("image_name", "dataset"))

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, TypeVar
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from fncells.errors import InputError
 
@@ -284,6 +283,8 @@ def trace(array: NDArray[Any]) -> tuple[Cell, ...]:
         compact, values = _compact(array)
     else:
         raise InputError("label picture", expected="booleans or whole numbers", found=f"values of type {array.dtype}")
+    from scipy import ndimage  # slow to import, and only those need it who read label pictures
+
     cells = []
     for index, box in enumerate(ndimage.find_objects(compact)):
         region = Region(compact[box] == index + 1, box[1].start, box[0].start)

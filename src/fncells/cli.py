@@ -7,7 +7,8 @@ arguments or input. The commands themselves are in :mod:`fncells.commands`, whic
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import cyclopts
 
@@ -17,24 +18,70 @@ from fncells.errors import OF_WRITING, FncellsError, OutputError
 
 __all__ = ["COMMANDS", "main", "run"]
 
-COMMANDS = {
-    "demo": "The whole tour on a small synthetic collection, with pictures to look at.",
-    "synth": "Make a synthetic lab folder: raw pictures, annotations, metadata and truth.",
-    "build": "Make an archive from a lab's raw pictures, annotations and metadata.",
-    "check": "Find what is wrong in an archive or in annotations.",
-    "stats": "Describe an archive's cells: the paper's Table 1 and figures.",
-    "measure": "Measure every cell of annotations or of an archive.",
-    "convert": "Convert annotations from any format to any other.",
-    "clean": "Clean masks made by thresholding, as the published yellow ones were.",
-    "pack": "Make what is published of an archive: a zip a collection, index, data sheet, statistics.",
-    "fetch": "Get the published archive, or one that pack made, by collection.",
-    "train": "Train a c-ResUnet on a collection of an archive.",
-    "export": "Export a trained network for other tools.",
-    "predict": "Find the cells of pictures and write them in any format.",
-    "count": "Count the cells of pictures, with tables, overlays and a report.",
-    "evaluate": "Compare predicted cells with true ones: segmentation, detection and counting.",
-    "agree": "Compare what several people annotated: with each other, and with what they agree upon.",
-}
+
+class Room(NamedTuple):
+    """Commands that belong together, and the module in :mod:`fncells.commands` that has them."""
+
+    title: str
+    module: str
+    commands: Mapping[str, str]
+
+
+ROOMS = (
+    Room(
+        "From a lab to an archive",
+        "labs",
+        {
+            "demo": "The whole tour on a small synthetic collection, with pictures to look at.",
+            "synth": "Make a synthetic lab folder: raw pictures, annotations, metadata and truth.",
+            "build": "Make an archive from a lab's raw pictures, annotations and metadata.",
+        },
+    ),
+    Room(
+        "Archives",
+        "archives",
+        {
+            "check": "Find what is wrong in an archive or in annotations.",
+            "stats": "Describe an archive's cells: the paper's Table 1 and figures.",
+            "pack": "Make what is published of an archive: a zip a collection, index, data sheet, statistics.",
+            "fetch": "Get the published archive, or one that pack made, by collection.",
+        },
+    ),
+    Room(
+        "Annotations",
+        "annotations",
+        {
+            "measure": "Measure every cell of annotations or of an archive.",
+            "convert": "Convert annotations from any format to any other.",
+            "clean": "Clean masks made by thresholding, as the published yellow ones were.",
+        },
+    ),
+    Room(
+        "Networks",
+        "networks",
+        {
+            "train": "Train a c-ResUnet on a collection of an archive.",
+            "export": "Export a trained network for other tools.",
+        },
+    ),
+    Room(
+        "Cells",
+        "counts",
+        {
+            "predict": "Find the cells of pictures and write them in any format.",
+            "count": "Count the cells of pictures, with tables, overlays and a report.",
+        },
+    ),
+    Room(
+        "Agreement",
+        "scores",
+        {
+            "evaluate": "Compare predicted cells with true ones: segmentation, detection and counting.",
+            "agree": "Compare what several people annotated: with each other, and with what they agree upon.",
+        },
+    ),
+)
+COMMANDS = {name: text for room in ROOMS for name, text in room.commands.items()}
 
 
 def main() -> None:
@@ -89,8 +136,11 @@ def _app(asked: str | None) -> cyclopts.App:
         help_on_error=False,
         suppress_keyboard_interrupt=False,
     )
-    for name, text in COMMANDS.items():
-        app.command(f"fncells.commands:{name}", name=name, **({} if name == asked else {"help": text}))
+    for place, room in enumerate(ROOMS):
+        group = cyclopts.Group(room.title, sort_key=place)
+        for name, text in room.commands.items():
+            said = {} if name == asked else {"help": text}
+            app.command(f"fncells.commands.{room.module}:{name}", name=name, group=group, **said)
     return app
 
 

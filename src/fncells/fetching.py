@@ -21,7 +21,6 @@ from fncells import files
 from fncells.documents.unpacking import unpack
 from fncells.downloads import UnreachableError, download, small_text
 from fncells.errors import FncellsError, InputError, OutputError
-from fncells.ingest import CHECKSUMS_NAME
 
 __all__ = ["PUBLISHED_ADDRESS", "FetchSummary", "Fetched", "fetch", "read_checksums"]
 
@@ -62,7 +61,7 @@ _PUBLISHED: Mapping[str, _Listed] = {
     "README.md": _Listed("31/README.md", None),
 }
 
-_OWN_NAMES = frozenset({files.RECORD_NAME, CHECKSUMS_NAME, *_COMPANIONS})
+_OWN_NAMES = frozenset({files.RECORD_NAME, files.CHECKSUMS_NAME, *_COMPANIONS})
 _WORKSHOP = ".fncells-downloads"  # hidden, so that nobody takes what lies in it for pictures
 _LICENCE = re.compile(r"\bCC[ -](BY(?:-[A-Z]{2})*)[ -](\d\.\d)\b")
 
@@ -240,7 +239,7 @@ class _Target:
         inputs = record.get("inputs")
         self.places: dict[str, str] = dict(known.get("places", {})) if isinstance(known.get("places"), dict) else {}
         self.recorded: dict[str, str] = dict(inputs) if self.places and isinstance(inputs, dict) else {}
-        self._listed = read_checksums(folder / CHECKSUMS_NAME) if self.places else {}
+        self._listed = read_checksums(folder / files.CHECKSUMS_NAME) if self.places else {}
         for path in self.workshop.glob("unpacked-*"):
             shutil.rmtree(path)
 
@@ -323,7 +322,7 @@ class _Target:
         files.write_record(self.folder, "fetch", settings, self.recorded)
         self._listed[files.RECORD_NAME] = files.sha256(self.folder / files.RECORD_NAME)
         lines = "".join(f"{digest}  {one}\n" for one, digest in sorted(self._listed.items()))
-        files.write_text(self.folder / CHECKSUMS_NAME, lines)
+        files.write_text(self.folder / files.CHECKSUMS_NAME, lines)
 
 
 def read_checksums(path: Path) -> dict[str, str]:
@@ -424,13 +423,13 @@ class _Source:
             name, address = source, source if source.endswith("/") else f"{source}/"
         else:  # what is recorded tells nothing of this machine
             name, address = Path(source).resolve().name, f"{Path(source).resolve().as_uri()}/"
-        place = f"{address}{CHECKSUMS_NAME}"
+        place = f"{address}{files.CHECKSUMS_NAME}"
         try:
             text = small_text(place)
         except UnreachableError:
             raise
         except InputError as error:
-            expected = f"what `fncells pack` made, with {CHECKSUMS_NAME} in it"
+            expected = f"what `fncells pack` made, with {files.CHECKSUMS_NAME} in it"
             raise InputError(source, expected=expected, found=f"none there ({error.found})") from error
         listed = {}
         for one, digest in _parsed_checksums(text, place).items():

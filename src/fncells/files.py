@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "CHECKSUMS_NAME",
     "MICROSCOPE_SUFFIXES",
     "PICTURE_SUFFIXES",
     "RECORD_NAME",
@@ -56,6 +57,7 @@ MICROSCOPE_SUFFIXES = frozenset(
     {".czi", ".dv", ".ims", ".lif", ".lsm", ".nd2", ".oib", ".oif", ".sldy", ".stk", ".vsi", ".zvi"}
 )
 RECORD_NAME = "fncells-run.json"
+CHECKSUMS_NAME = "checksums.sha256"  # of an archive, and of what is published of it
 
 _COMPRESSED = frozenset({".docx", ".gz", ".jpeg", ".jpg", ".pdf", ".png", ".xlsx", ".zip"})
 _TEMPORARY = ".fncells-tmp-"
@@ -305,7 +307,7 @@ def write_zip(path: Path, members: Iterable[tuple[str, bytes | Path]], comment: 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file's content, as hexadecimal text."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -21,7 +21,6 @@ from fncells.croissant import CROISSANT_NAME, Distributed, write_croissant
 from fncells.datasheet import DATASHEET_NAME, write_datasheet
 from fncells.errors import InputError
 from fncells.fetching import read_checksums
-from fncells.ingest import CHECKSUMS_NAME
 from fncells.ledger import LEDGER_NAME, Ledger
 from fncells.measure import Table1
 from fncells.report import stats_report
@@ -148,7 +147,7 @@ def pack(archive: Path, out: Path, settings: PackSettings | None = None) -> Pack
     out.mkdir(parents=True, exist_ok=True)
     files.remove_leftovers(out)
     # Written last: a folder without it is one whose run has not come to its end.
-    (out / CHECKSUMS_NAME).unlink(missing_ok=True)
+    (out / files.CHECKSUMS_NAME).unlink(missing_ok=True)
     contents = {
         name: _digest([name, *members, *map(digests.__getitem__, members.values())]) for name, members in plan.items()
     }
@@ -231,7 +230,7 @@ def _digests(plan: Mapping[str, Mapping[str, Path]], workers: int) -> dict[Path,
 
 def _check_against_list(archive: Archive, plan: Mapping[str, Mapping[str, Path]], digests: Mapping[Path, str]) -> None:
     """Refuse to publish files that are not what they were when the archive was made."""
-    listed = read_checksums(archive.root / CHECKSUMS_NAME)
+    listed = read_checksums(archive.root / files.CHECKSUMS_NAME)
     packed = {name: digests[path] for one in archive.collections for name, path in plan[f"{one}.zip"].items()}
     own = {name for name in listed if name.partition("/")[0] in archive.collections}
     wrong = [name for name in sorted(own) if packed.get(name) != listed[name]]
@@ -240,7 +239,7 @@ def _check_against_list(archive: Archive, plan: Mapping[str, Mapping[str, Path]]
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise InputError(
             archive.root,
-            expected=f"the files that {CHECKSUMS_NAME} lists",
+            expected=f"the files that {files.CHECKSUMS_NAME} lists",
             found=f"{wrong[0]}{more} missing, changed or not listed",
             advice="`fncells check` tells what is wrong, `fncells build` mends it",
         )
@@ -314,7 +313,7 @@ class _Press:
         settings = {"collections": list(self.archive.collections)}
         self._put_text(files.RECORD_NAME, lambda path: files.write_record(path.parent, "pack", settings, inputs))
         lines = [f"{one.sha256}  {one.file}\n" for one in sorted(self.packed)]
-        files.write_text(self.out / CHECKSUMS_NAME, "".join(lines))
+        files.write_text(self.out / files.CHECKSUMS_NAME, "".join(lines))
 
     def _put_text(self, name: str, write: Callable[[Path], object]) -> None:
         path = self.out / name
@@ -361,7 +360,7 @@ def _readme(archive: Archive, about: About, packed: Sequence[Packed]) -> str:
         )
     lines += [
         f"| `{CROISSANT_NAME}` | the same for machines (Croissant) |",
-        f"| `{CHECKSUMS_NAME}` | checksums, for `sha256sum --check` |",
+        f"| `{files.CHECKSUMS_NAME}` | checksums, for `sha256sum --check` |",
         "",
         "`fncells fetch --source ADDRESS --to FOLDER` gets and unpacks it, with ADDRESS that of the folder of these files.",
     ]

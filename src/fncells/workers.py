@@ -5,13 +5,14 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from fncells.errors import FncellsError, InputError
 
-__all__ = ["in_parallel"]
+__all__ = ["in_parallel", "prepare"]
 
 _LOOKS_EVERY = 0.2  # seconds
 
@@ -24,6 +25,8 @@ def in_parallel(
 ) -> Iterator[Result]:
     """Do some work on many things, one by one, or several at a time in processes of their own.
 
+    The processes begin at once; one alone does each thing when its result is asked for.
+
     Parameters
     ----------
     work
@@ -35,10 +38,10 @@ def in_parallel(
     ordered
         Whether results come in the order of the jobs, or as they are done.
 
-    Yields
-    ------
-    object
-        A result each.
+    Returns
+    -------
+    iterator
+        Over the results.
 
     Raises
     ------
@@ -51,8 +54,7 @@ def in_parallel(
         raise InputError("workers", expected="1 or more", found=str(workers))
     workers = min(workers, len(jobs))
     if workers < 2:
-        yield from map(work, jobs)
-        return
+        return map(work, jobs)
     from joblib import Parallel, delayed  # slow to import, and one process does not need it
 
     # A worker that has grown large, as by a network, is replaced in passing: nobody needs to know.
@@ -60,14 +62,49 @@ def in_parallel(
     # Whoever stops in mid-work, as by the keyboard, knows that the rest is not done.
     warnings.filterwarnings("ignore", r".*You could benefit from adjusting the input task", UserWarning)
     order = "generator" if ordered else "generator_unordered"
+    pool = Parallel(n_jobs=workers, return_as=order, initializer=_begin, initargs=(os.getpid(),))
+    with _unless_broken():
+        results = pool(delayed(work)(job) for job in jobs)
+    return _collected(results)
+
+
+def _collected(results: Iterable[Result]) -> Iterator[Result]:
+    with _unless_broken():
+        yield from results
+
+
+@contextmanager
+def _unless_broken() -> Iterator[None]:
     try:
-        pool = Parallel(n_jobs=workers, return_as=order, initializer=_begin, initargs=(os.getpid(),))
-        yield from pool(delayed(work)(job) for job in jobs)
+        yield
     except BrokenExecutor as error:
         message = (
             "a worker process died, perhaps for want of memory; the same command with fewer workers goes on from here"
         )
         raise FncellsError(message) from error
+
+
+def prepare(work: Callable[[Job], Result], workers: int) -> None:
+    """Start the processes that will do some work, while this one goes on with something else.
+
+    Parameters
+    ----------
+    work
+        What they will be asked for: they import what it needs.
+    workers
+        How many there will be; one is this process itself.
+    """
+    if workers > 1:
+        threading.Thread(target=_call, args=(work, workers), daemon=True).start()
+
+
+def _call(work: object, workers: int) -> None:
+    with suppress(FncellsError):  # whoever gives them work is told
+        list(in_parallel(_know, [work] * workers, workers))
+
+
+def _know(work: object) -> None:
+    """Receive the work, with which comes what it imports."""
 
 
 def _begin(master: int) -> None:

@@ -11,7 +11,6 @@ from fncells.archive import INDEX_NAME, LABELLED, PARTITIONS, Archive, Sample, p
 from fncells.audit.finding import Finding, Severity
 from fncells.images import PixelSize
 from fncells.index import index_records
-from fncells.ingest import CHECKSUMS_NAME
 from fncells.names import NamePattern, Specimen, parse_name
 from fncells.published import COLLECTIONS
 
@@ -279,7 +278,7 @@ def _animals(known: Iterable[Known]) -> Iterator[Finding]:
 
 def checksum_findings(root: Path) -> Iterator[Finding]:
     """Hold the files of an archive against the list of their checksums, where there is one."""
-    path = root / CHECKSUMS_NAME
+    path = root / files.CHECKSUMS_NAME
     if not path.is_file():
         return
     listed: dict[str, str] = {}
@@ -288,7 +287,7 @@ def checksum_findings(root: Path) -> Iterator[Finding]:
         digest, _, name = line.partition("  ")
         if len(digest) != 64 or not name:
             why = "not a line of a checksum and a name, as sha256sum writes them"
-            yield Finding("minor", "checksum-line", CHECKSUMS_NAME, f"line {number}", why, _BUILD)
+            yield Finding("minor", "checksum-line", files.CHECKSUMS_NAME, f"line {number}", why, _BUILD)
         else:
             listed[name] = digest.lower()
     for name, digest in listed.items():
@@ -302,7 +301,7 @@ def checksum_findings(root: Path) -> Iterator[Finding]:
     for found in sorted(root.rglob("*")):
         name = found.relative_to(root).as_posix()
         hidden = any(part.startswith(".") for part in Path(name).parts)
-        if found.is_file() and not hidden and name not in listed and name != CHECKSUMS_NAME:
+        if found.is_file() and not hidden and name not in listed and name != files.CHECKSUMS_NAME:
             why = "no checksum is listed for it, so damage would go unseen"
             yield Finding("note", "file-without-checksum", name, None, why, f"{_BUILD}, or remove the file")
 

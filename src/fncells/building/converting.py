@@ -33,9 +33,9 @@ from fncells.images import (
 from fncells.index import LABELLED
 from fncells.ledger import Ledger
 from fncells.truths import PICTURE_TRUTHS
-from fncells.workers import in_parallel
+from fncells.workers import in_parallel, prepare
 
-__all__ = ["Outcome", "convert_all"]
+__all__ = ["Outcome", "convert_all", "get_ready"]
 
 _LARGEST_LABEL = np.iinfo(np.uint16).max
 
@@ -129,7 +129,7 @@ def convert_all(
     with ThreadPoolExecutor(workers) as threads:
         jobs = [_job(lab, key, places[key], archive, digest) for key, digest in outcome.digests.items()]
         outcome.jobs = {job.key: job.digest for job in jobs}
-        known = [ledger.get("picture", job.digest) for job in jobs]
+        known = [ledger.get("picture", outcome.jobs[job.key]) for job in jobs]
         intact = threads.map(partial(_is_intact, archive), known)
         todo = []
         for job, facts, good in zip(jobs, known, intact, strict=True):
@@ -142,13 +142,19 @@ def convert_all(
         if "failed" in facts:
             outcome.failed[job.key] = facts["failed"]
         else:
-            ledger.put("picture", job.digest, facts)
+            ledger.put("picture", outcome.jobs[job.key], facts)
             outcome.facts[job.key] = facts
             outcome.converted += 1
     if scheduler is not None:
         files.remove_leftovers(archive)  # of workers that died; their pictures have been done by others
     outcome.facts = {key: outcome.facts[key] for key in places if key in outcome.facts}
     return outcome
+
+
+def get_ready(workers: int, scheduler: str | None) -> None:
+    """Start the processes that will convert, while this one still reads what the lab tells."""
+    if scheduler is None:
+        prepare(_convert, workers)
 
 
 def _in_parallel(jobs: list[_Job], workers: int, scheduler: str | None) -> Iterator[dict[str, Any]]:

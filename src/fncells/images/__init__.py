@@ -9,9 +9,9 @@ published metadata (Clissa et al., Fluorescent Neuronal Cells v2).
 from fncells.images.display import display_rgb
 from fncells.images.metadata import camera, date_taken, tags_json, tags_text
 from fncells.images.picture import MOST_PIXELS, Picture, Pixels, PixelSize
-from fncells.images.planes import Plane
 from fncells.images.png import write_png
 from fncells.images.reading import picture_shape, read_picture
+from fncells.plane import Plane
 
 __all__ = [
     "MOST_PIXELS",

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from fncells.errors import MissingExtraError
 from fncells.images.picture import Content, DamagedError, Pixels, checked_shape, silenced
-from fncells.images.planes import Plane, said_of, taken_of
+from fncells.images.planes import said_of, taken_of
 from fncells.images.png import eight_or_sixteen
+from fncells.plane import Plane
 
 __all__ = ["microscope_of", "microscope_shape", "read_microscope"]
 

@@ -1,71 +1,15 @@
-"""Which picture to take of a file that holds several."""
+"""What a choice of plane takes of a file, and how it is told."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from fncells.errors import InputError
 from fncells.images.picture import DamagedError
+from fncells.plane import MAXIMUM, Plane, number_in
 
-__all__ = ["AXES", "MAXIMUM", "Plane", "said_of", "taken_of"]
+__all__ = ["AXES", "said_of", "taken_of"]
 
-MAXIMUM = "max"
 # Axis letters, as OME and tifffile write them, and what they are called.
 AXES = {"C": ("channel", "channels"), "Z": ("z plane", "z planes"), "T": ("time point", "time points")}
 _FIELDS = {"C": "channel", "Z": "z", "T": "time"}
-
-
-@dataclass(frozen=True)
-class Plane:
-    """Which picture to take of a file that holds several; the first where nothing is said.
-
-    Parameters
-    ----------
-    channel
-        Number of the channel, from 1, or its name as the microscope wrote it (DAPI).
-    z
-        Number of the z plane, from 1, or max for the brightest value of each pixel over all of them.
-    time
-        Number of the time point, from 1.
-    scene
-        Number of the scene (position, series), from 1.
-    page
-        Number of the picture, from 1, in a TIFF of several pages that does not say what they are.
-
-    Raises
-    ------
-    InputError
-        If a number is below 1, or z is neither a number nor max.
-    """
-
-    channel: str | None = None
-    z: str | None = None
-    time: int | None = None
-    scene: int | None = None
-    page: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("channel", "z", "time", "scene", "page"):
-            value = getattr(self, name)
-            number = _number(value)
-            if number is not None and number < 1:
-                raise InputError(name, expected="a number from 1", found=str(value))
-        if self.z is not None and _number(self.z) is None and self.z != MAXIMUM:
-            raise InputError("z", expected=f"a number from 1, or {MAXIMUM}", found=repr(self.z))
-        if self.channel is not None and not self.channel.strip():
-            raise InputError("channel", expected="a number from 1, or a name", found="nothing")
-
-    def as_dict(self) -> dict[str, object]:
-        """Give what was chosen, for the record of a run; empty where nothing was."""
-        return {name: value for name, value in vars(self).items() if value is not None}
-
-
-def _number(value: object) -> int | None:
-    if isinstance(value, int):
-        return value
-    try:
-        return int(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
 
 
 def taken_of(plane: Plane, sizes: Mapping[str, int], names: Sequence[str] = ()) -> dict[str, int | slice]:
@@ -108,7 +52,7 @@ def _index(called: tuple[str, str], wanted: object, size: int, names: Sequence[s
         return 0
     if isinstance(wanted, str) and wanted.strip().lower() in named:
         return named.index(wanted.strip().lower())
-    number = _number(wanted)
+    number = number_in(wanted)
     if number is None or number > size:
         has = f"{size} {called[size > 1]}" + (f" ({', '.join(names)})" if names else "")
         message = f"a file of {has}, and no {called[0]} {wanted}"

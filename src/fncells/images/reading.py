@@ -14,9 +14,10 @@ from fncells.images.directories import exif_tags
 from fncells.images.jpeg import jpeg_shape, read_jpeg
 from fncells.images.microscopes import microscope_of, microscope_shape, read_microscope
 from fncells.images.picture import Content, DamagedError, Picture, silenced
-from fncells.images.planes import Plane, taken_of
+from fncells.images.planes import taken_of
 from fncells.images.png import PNG, png_shape, read_png
 from fncells.images.tiff import read_tiff, tiff_shape
+from fncells.plane import Plane
 
 __all__ = ["picture_shape", "read_picture"]
 

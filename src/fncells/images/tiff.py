@@ -16,8 +16,9 @@ from fncells.images import vendors
 from fncells.images.directories import check_chain, exif_tags, packed_exif
 from fncells.images.picture import Content, DamagedError, Pixels, checked_shape
 from fncells.images.pillow import from_pillow
-from fncells.images.planes import Plane, said_of, taken_of
+from fncells.images.planes import said_of, taken_of
 from fncells.images.png import eight_or_sixteen
+from fncells.plane import Plane
 
 __all__ = ["read_tiff", "tiff_shape"]
 
