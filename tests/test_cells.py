@@ -225,6 +225,23 @@ def test_a_cell_cannot_be_changed_by_its_arrays_and_crosses_to_another_process()
     assert pickle.loads(pickle.dumps(cell)).same_as(cell)
 
 
+def test_an_image_crosses_to_another_process_without_what_it_has_drawn() -> None:
+    cells = (
+        Cell((SQUARE, SQUARE + 0.25), number=4, marker="CTb", score=0.5, attributes={"certain": "yes"}),
+        Cell((SQUARE[:1] + 7,), source_shape="point"),
+        Cell(()),
+        Cell((SQUARE + 20, SQUARE + 40, SQUARE[:3] + 9)),
+    )
+    for one in (AnnotatedImage("a.png", (400, 300), cells, {"size": 3}), AnnotatedImage("b.png", None, ())):
+        before = len(pickle.dumps(one))
+        if one.shape is not None:
+            assert one.labels.any()
+        crossed = pickle.loads(pickle.dumps(one))
+        assert crossed.same_as(one)
+        assert len(pickle.dumps(one)) == before
+        assert not any(ring.flags.writeable for cell in crossed.cells for ring in cell.rings)
+
+
 def test_same_as_sees_every_difference() -> None:
     cell = Cell((SQUARE,), number=2)
     others = [

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 
 import pytest
 
 from fncells.errors import FncellsError, InputError
-from fncells.workers import in_parallel
+from fncells.workers import in_parallel, prepare
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -64,6 +65,47 @@ def test_who_stops_in_mid_work_hears_nothing_of_what_was_left():
         time.sleep(0.5)  # until others are done
         results.close()
     assert not told
+
+
+def test_prepared_processes_import_the_work_before_there_is_any_and_then_do_it(tmp_path, monkeypatch):
+    (tmp_path / "slow_to_import.py").write_text(
+        "import os, time; from pathlib import Path\n"
+        "(Path(__file__).parent / f'{os.getpid()}').touch()\n"
+        "def work(number): time.sleep(0.3); return os.getpid()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from slow_to_import import work
+
+    prepare(work, 1)
+    assert imported(tmp_path) == {os.getpid()}
+    prepare(work, 2)
+    for _ in range(600):
+        if len(imported(tmp_path)) > 1:
+            break
+        time.sleep(0.05)
+    early = imported(tmp_path) - {os.getpid()}
+    assert early
+    assert early <= set(in_parallel(work, range(4), 2))
+
+
+def test_who_prepares_hears_nothing_of_a_death():
+    """The work itself is told of it, if there is any."""
+    prepare(Deadly(), 2)
+    for thread in threading.enumerate():
+        if thread.name == "prepare":
+            thread.join(30)
+    assert list(in_parallel(abs, [-1, -2], 2)) == [1, 2]
+
+
+class Deadly:
+    """Ends the process that receives it."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def imported(folder):
+    return {int(path.name) for path in folder.iterdir() if path.name.isdecimal()}
 
 
 LASTING = """

@@ -95,7 +95,7 @@ def prepare(work: Callable[[Job], Result], workers: int) -> None:
         How many there will be; one is this process itself.
     """
     if workers > 1:
-        threading.Thread(target=_call, args=(work, workers), daemon=True).start()
+        threading.Thread(target=_call, args=(work, workers), name="prepare", daemon=True).start()
 
 
 def _call(work: object, workers: int) -> None:

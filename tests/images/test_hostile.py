@@ -167,3 +167,18 @@ def test_libraries_say_nothing_on_standard_error(tmp_path, capfd):
     picture = read_picture(tmp_path / "a.tif")
     assert any("unknown type 99" in note for note in picture.notes)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)], ids=["strips", "tiles"])
+def test_lzw_without_a_clear_code_is_not_given_to_the_decoder(tmp_path, tile):
+    """imagecodecs' decoder falls over some of it, and takes the process along."""
+    pytest.importorskip("imagecodecs")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, GREY, compression="lzw", tile=tile, rowsperstrip=None if tile else 12)
+    assert outcome(path)[0] is not None
+    with tifffile.TiffFile(path) as tiff:
+        last = tiff.pages[0].dataoffsets[-1]
+    data = bytearray(path.read_bytes())
+    data[last : last + 2] = b"\x00\x7b"
+    path.write_bytes(data)
+    assert "found LZW that begins with 00 7b instead of a clear code; save it anew" in outcome(path)[1]

@@ -19,6 +19,7 @@ from fncells.cells import AnnotatedImage
 from fncells.errors import InputError
 from fncells.formats.pictures import PictureFolder
 from fncells.images.directories import check_chain
+from fncells.images.strips import check_lzw
 
 __all__ = [
     "ENDINGS",
@@ -312,24 +313,12 @@ def _check_whole(series: tifffile.TiffPageSeries, path: Path) -> None:
         there = sum(offset > 0 and 0 < count <= size - offset for offset, count in segments)
         if there != expected:
             raise InputError(path, expected=f"a whole TIFF of {expected} strips or tiles", found=f"{there} of them")
-        if series.keyframe.compression == tifffile.COMPRESSION.LZW:
-            _check_lzw(path, [offset for offset, _ in segments])
+        if page is not None:
+            check_lzw(page)
         packed = sum(count for _, count in segments)
         if series.keyframe.nbytes > max(_ANY_BELOW, _HIGHEST_RATIO * packed):
             found = f"{packed} bytes for a picture of {series.keyframe.nbytes}"
             raise InputError(path, expected="as much data as a picture of its size takes", found=found)
-
-
-def _check_lzw(path: Path, offsets: list[int]) -> None:
-    """Refuse LZW that does not begin with a clear code (TIFF 6.0, section 13): the decoder may fall over it, and we with it."""
-    with path.open("rb") as file:
-        for offset in offsets:
-            file.seek(offset)
-            begun = file.read(2)
-            if begun[:1] != b"\x80" or begun[1:] >= b"\x80":
-                raise InputError(
-                    path, expected="LZW that begins with a clear code", found=f"the bytes {begun.hex(' ')}"
-                )
 
 
 def _read_other(path: Path, beginning: bytes) -> NDArray[Any]:

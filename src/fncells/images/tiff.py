@@ -18,6 +18,7 @@ from fncells.images.picture import Content, DamagedError, Pixels, checked_shape
 from fncells.images.pillow import from_pillow
 from fncells.images.planes import said_of, taken_of
 from fncells.images.png import eight_or_sixteen
+from fncells.images.strips import check_lzw
 from fncells.plane import Plane
 
 __all__ = ["read_tiff", "tiff_shape"]
@@ -205,6 +206,7 @@ def _check_strips(page: tifffile.TiffPage | tifffile.TiffFrame) -> None:
     if not inside or len(places) < math.prod(keyframe.chunked) or sum(count for _, count in places) < needed:
         message = "a TIFF cut short (not all of its pixels are there)"
         raise DamagedError(message)
+    check_lzw(page)
     if int(keyframe.compression) in _DEFLATE and importlib.util.find_spec("imagecodecs") is None:
         _check_deflated(page, math.prod(keyframe.chunks) * 2 * 2)
 
