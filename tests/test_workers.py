@@ -67,6 +67,24 @@ def test_who_stops_in_mid_work_hears_nothing_of_what_was_left():
     assert not told
 
 
+def test_processes_begin_at_once_and_end_when_nobody_wants_more(tmp_path):
+    def work(number):
+        for _ in range(100):
+            (tmp_path / f"{number}").write_text(f"{time.monotonic()}")
+            time.sleep(0.05)
+
+    results = in_parallel(work, range(4), 2)
+    for _ in range(600):
+        if len(list(tmp_path.iterdir())) == 2:
+            break
+        time.sleep(0.05)
+    results.close()
+    after = [path.read_text() for path in sorted(tmp_path.iterdir())]
+    time.sleep(0.5)
+    assert len(after) == 2
+    assert [path.read_text() for path in sorted(tmp_path.iterdir())] == after
+
+
 def test_prepared_processes_import_the_work_before_there_is_any_and_then_do_it(tmp_path, monkeypatch):
     (tmp_path / "slow_to_import.py").write_text(
         "import os, time; from pathlib import Path\n"

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
 from typing import TypeVar
@@ -22,10 +22,10 @@ Result = TypeVar("Result")
 
 def in_parallel(
     work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, *, ordered: bool = True
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Do some work on many things, one by one, or several at a time in processes of their own.
 
-    The processes begin at once; one alone does each thing when its result is asked for.
+    The processes begin at once, and end when the generator is closed; one alone does each thing when its result is asked for.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def in_parallel(
 
     Returns
     -------
-    iterator
-        Over the results.
+    generator
+        Of the results.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def in_parallel(
         raise InputError("workers", expected="1 or more", found=str(workers))
     workers = min(workers, len(jobs))
     if workers < 2:
-        return map(work, jobs)
+        return (work(job) for job in jobs)
     from joblib import Parallel, delayed  # slow to import, and one process does not need it
 
     # A worker that has grown large, as by a network, is replaced in passing: nobody needs to know.
@@ -68,7 +68,7 @@ def in_parallel(
     return _collected(results)
 
 
-def _collected(results: Iterable[Result]) -> Iterator[Result]:
+def _collected(results: Iterable[Result]) -> Generator[Result, None, None]:
     with _unless_broken():
         yield from results
 

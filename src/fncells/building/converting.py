@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -137,14 +138,14 @@ def convert_all(
                 outcome.facts[job.key] = facts
             else:
                 todo.append(job)
-    done = _in_parallel(todo, workers, scheduler)
-    for job, facts in zip(todo, files.progress(done, len(todo), "pictures"), strict=True):
-        if "failed" in facts:
-            outcome.failed[job.key] = facts["failed"]
-        else:
-            ledger.put("picture", outcome.jobs[job.key], facts)
-            outcome.facts[job.key] = facts
-            outcome.converted += 1
+    with closing(_in_parallel(todo, workers, scheduler)) as done:
+        for job, facts in zip(todo, files.progress(done, len(todo), "pictures"), strict=True):
+            if "failed" in facts:
+                outcome.failed[job.key] = facts["failed"]
+            else:
+                ledger.put("picture", outcome.jobs[job.key], facts)
+                outcome.facts[job.key] = facts
+                outcome.converted += 1
     if scheduler is not None:
         files.remove_leftovers(archive)  # of workers that died; their pictures have been done by others
     outcome.facts = {key: outcome.facts[key] for key in places if key in outcome.facts}
@@ -157,7 +158,7 @@ def get_ready(workers: int, scheduler: str | None) -> None:
         prepare(_convert, workers)
 
 
-def _in_parallel(jobs: list[_Job], workers: int, scheduler: str | None) -> Iterator[dict[str, Any]]:
+def _in_parallel(jobs: list[_Job], workers: int, scheduler: str | None) -> Generator[dict[str, Any], None, None]:
     """Choose where the work is done: in processes of this machine, or by the workers of a Dask scheduler."""
     if scheduler is None:
         yield from in_parallel(_convert, jobs, workers)

@@ -1,6 +1,7 @@
 """The whole way of a build that has something to do."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -68,10 +69,10 @@ def make(lab: Lab, inputs: Inputs, archive: Path, settings: BuildSettings, ledge
     shown = dict(sorted(shown.items(), key=lambda item: (item[0].collection, item[1].number)))
 
     stale = stale_truths(archive, lab, shown, outcome, ledger)
-    at_work = in_parallel(write_truths, stale, settings.workers)
-    index = write_lab_index(archive, lab, shown, outcome, kept)  # in the meantime
-    for truths, digests in zip(stale, at_work, strict=True):
-        ledger.put(truths.task, truths.digest, digests)
+    with closing(in_parallel(write_truths, stale, settings.workers)) as at_work:
+        index = write_lab_index(archive, lab, shown, outcome, kept)  # in the meantime
+        for truths, digests in zip(stale, at_work, strict=True):
+            ledger.put(truths.task, truths.digest, digests)
     remove_strays(archive, reserved | places, shown)
     raw_inputs = {f"raw/{key}": digest for key, digest in outcome.digests.items()}
     files.write_record(archive, "build", settings.recorded, {**lab.inputs, **raw_inputs})
