@@ -57,6 +57,50 @@ def test_a_build_with_nothing_to_do_loads_nothing_heavy(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+STOPS = {
+    # what happens in the command, what is to be said, and the exit code
+    "in a destructor, from where it cannot be heard": ("Deep(); time.sleep(20)", "stopped", 130),
+    "while a thread ends in an error": ("stop(); time.sleep(20)", "stopped", 130),
+    "when all is done": ("atexit.register(stop)", "", 0),
+    "twice, the second when all is said": ("atexit.register(stop); stop(); time.sleep(20)", "stopped", 130),
+}
+
+
+@pytest.mark.parametrize("order", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("moment", STOPS)
+def test_a_stop_is_heard_whenever_it_comes_and_is_one_line(moment: str, order: str) -> None:
+    happens, said, code = STOPS[moment]
+    program = f"""
+import atexit, os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts the tests in the background has it ignored
+from fncells import cli
+
+def stop():
+    os.kill(os.getpid(), signal.{order})
+
+class Deep:
+    def __del__(self):
+        stop()
+        time.sleep(0.1)
+
+def run(words):
+    try:
+        {happens}
+        return 0
+    except KeyboardInterrupt:
+        thread = threading.Thread(target=dict().__getitem__, args=("gone",))
+        thread.start()
+        thread.join()
+        print("stopped", file=sys.stderr)
+        return 130
+
+cli.run = run
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=15)
+    assert (done.stdout, done.stderr.strip(), done.returncode) == ("", said, code)
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     program = f"import sys, fncells; assert not set(sys.modules) & {HEAVY!r}"
     subprocess.run([sys.executable, "-c", program], check=True)

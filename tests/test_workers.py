@@ -126,6 +126,13 @@ def imported(folder):
     return {int(path.name) for path in folder.iterdir() if path.name.isdecimal()}
 
 
+def test_workers_are_deaf_to_the_keyboard_from_their_first_moment():
+    """Else one that is just starting would end in a traceback."""
+    masks = list(in_parallel(lambda _: signal.pthread_sigmask(signal.SIG_BLOCK, ()), range(3), 3))
+    assert all(signal.SIGINT in mask for mask in masks)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 LASTING = """
 import signal, sys, time
 from pathlib import Path

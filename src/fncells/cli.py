@@ -5,8 +5,10 @@ arguments or input. The commands themselves are in :mod:`fncells.commands`, whic
 ``fncells --help`` stays quick.
 """
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,6 +19,8 @@ from fncells import files
 from fncells.errors import OF_WRITING, FncellsError, OutputError
 
 __all__ = ["COMMANDS", "main", "run"]
+
+_AGAIN_AFTER = 0.05  # seconds
 
 
 class Room(NamedTuple):
@@ -87,11 +91,30 @@ COMMANDS = {name: text for room in ROOMS for name, text in room.commands.items()
 def main() -> None:
     """Run the command line of this process and end it with the command's exit code."""
     signal.signal(signal.SIGTERM, _stop)  # what batch systems send to a job whose time is up
-    sys.exit(run(sys.argv[1:]))
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started it wants it to go on
+        signal.signal(signal.SIGINT, _stop)
+    sys.unraisablehook = _stop_again
+    code = run(sys.argv[1:])
+    for order in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(order, signal.SIG_IGN)  # all is said and done: there is nothing left to stop
+    sys.exit(code)
 
 
 def _stop(*_: object) -> None:
+    threading.excepthook = _say_nothing  # a pool that is stopped in mid-work ends its threads in errors
     raise KeyboardInterrupt
+
+
+def _say_nothing(_: object) -> None:
+    pass
+
+
+def _stop_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Let a stop come again that fell into a destructor, from where it cannot reach the command."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        threading.Timer(_AGAIN_AFTER, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def run(arguments: Sequence[str]) -> int:

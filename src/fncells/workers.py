@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import TypeVar
 
 from fncells.errors import FncellsError, InputError
@@ -63,7 +64,7 @@ def in_parallel(
     warnings.filterwarnings("ignore", r".*You could benefit from adjusting the input task", UserWarning)
     order = "generator" if ordered else "generator_unordered"
     pool = Parallel(n_jobs=workers, return_as=order, initializer=_begin, initargs=(os.getpid(),))
-    with _unless_broken():
+    with _unless_broken(), _deaf():
         results = pool(delayed(work)(job) for job in jobs)
     return _collected(results)
 
@@ -84,6 +85,20 @@ def _unless_broken() -> Iterator[None]:
         raise FncellsError(message) from error
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Let the processes that are started in the block not hear the keyboard, which would stop them in mid-import, aloud."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which, where it begins, would have this thread hear the keyboard again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def prepare(work: Callable[[Job], Result], workers: int) -> None:
     """Start the processes that will do some work, while this one goes on with something else.
 
@@ -99,7 +114,7 @@ def prepare(work: Callable[[Job], Result], workers: int) -> None:
 
 
 def _call(work: object, workers: int) -> None:
-    with suppress(FncellsError):  # whoever gives them work is told
+    with suppress(Exception):  # a process died, or the run ends: whoever gives them work is told
         list(in_parallel(_know, [work] * workers, workers))
 
 
