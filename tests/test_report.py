@@ -51,6 +51,7 @@ def test_count_page_shows_everything_and_needs_nothing_from_outside(counted):
     assert "fncells count PICTURES --out FOLDER --pixel-size 1" in text
     assert Brightness.sha256 in text
     assert "saturated" in text
+    assert {one.partition(" ·")[0] for one in page.texts if " cell" in one[:7]} == {"0 cells", "1 cell", "2 cells"}
     assert sum(tag == "figure" for tag, _ in page.tags) == 2 + 3
     assert not [tag for tag, _ in page.tags if tag in ("link", "iframe", "object")]
 

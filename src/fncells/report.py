@@ -565,7 +565,10 @@ def _gallery(out: Path, counted: Sequence[Mapping[str, str]]) -> tuple[list[Show
     for position, (row, file) in enumerate(there[:MOST_THUMBNAILS], 1):
         pixels = cv2.imdecode(np.fromfile(out / file, dtype=np.uint8), cv2.IMREAD_COLOR)
         if pixels is not None:
-            caption = f"{number_text(row['n_cells'])} cells" + (f" · {row['notes']}" if row["notes"] else "")
+            number = number_text(row["n_cells"])
+            caption = f"{number} {'cell' if number == '1' else 'cells'}" + (
+                f" · {row['notes']}" if row["notes"] else ""
+            )
             rgb = np.asarray(pixels[..., ::-1], dtype=np.uint8)
             shown.append(Shown(row["picture"], f"p{position}", caption, jpeg_address(rgb), file))
     return shown, max(0, len(there) - MOST_THUMBNAILS)

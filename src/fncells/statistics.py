@@ -221,5 +221,6 @@ def _previews(labelled: Sequence[Sample]) -> dict[str, list[Caption]]:
         if len(row) < 2 * _PREVIEWS:
             pixels, cells = sample.read_picture().pixels, sample.read_cells()
             row.append((sample.name, display_rgb(pixels)))
-            row.append((f"{len(cells.cells)} cells", overlay(pixels, cells, numbers=False)))
+            number = len(cells.cells)
+            row.append((f"{number} {'cell' if number == 1 else 'cells'}", overlay(pixels, cells, numbers=False)))
     return previews
