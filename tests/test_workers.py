@@ -106,6 +106,23 @@ def test_prepared_processes_import_the_work_before_there_is_any_and_then_do_it(t
     assert early <= set(in_parallel(work, range(4), 2))
 
 
+class Slow:
+    """Takes its time to arrive in another process."""
+
+    def __reduce__(self):
+        return time.sleep, (1.5,)
+
+
+def test_more_prepared_than_there_is_work_for_is_no_warning():
+    list(in_parallel(abs, range(3), 3))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        prepare(Slow(), 3)
+        time.sleep(0.5)  # until they are at it
+        assert list(in_parallel(abs, [-1, -2], 2)) == [1, 2]
+    assert not told
+
+
 def test_who_prepares_hears_nothing_of_a_death():
     """The work itself is told of it, if there is any."""
     prepare(Deadly(), 2)

@@ -65,7 +65,7 @@ def build(raw: Path, archive: Path, settings: BuildSettings | None = None) -> Bu
     from fncells.building.lab import gather
     from fncells.building.making import make
 
-    get_ready(settings.workers, settings.scheduler)
+    get_ready(min(settings.workers, len(inputs.pictures)), settings.scheduler)
     lab = gather(inputs, settings.name_pattern, settings.plane)
     inputs.check_unchanged()
     with _opened(archive) as ledger:

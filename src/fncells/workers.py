@@ -60,6 +60,8 @@ def in_parallel(
 
     # A worker that has grown large, as by a network, is replaced in passing: nobody needs to know.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+    # Those that are still being prepared may be more than there is work for; the wait for them is short.
+    warnings.filterwarnings("ignore", "Trying to resize an executor with running jobs", UserWarning)
     # Whoever stops in mid-work, as by the keyboard, knows that the rest is not done.
     warnings.filterwarnings("ignore", r".*You could benefit from adjusting the input task", UserWarning)
     order = "generator" if ordered else "generator_unordered"
